@@ -1,0 +1,79 @@
+"""fedshap: reciprocally fair federated learning.
+
+Games of data sharing, exact Shapley values, the mechanisms of "You Get What You Give: Reciprocally Fair Federated
+Learning" (Murhekar et al., ICML 2025) and their Nash equilibria, each with a certificate.
+
+>>> import fedshap as fs
+>>> game = fs.Game(fs.PowerLaw(n_agents=3), fs.LinearCost([0.10, 0.25, 0.40]))
+>>> fs.find_equilibrium(game, fs.ShapleyPayment()).contributions.round(2)
+array([3.59, 1.45, 0.79])
+"""
+
+from importlib import import_module
+from types import ModuleType
+
+from fedshap.costs import Cost, LinearCost, PowerCost
+from fedshap.dynamics import Trajectory, best_response_dynamics
+from fedshap.equilibrium import ConvergenceError, Equilibrium, find_equilibrium, regret
+from fedshap.game import Game
+from fedshap.mechanisms import AccuracyShaping, CostSharing, Mechanism, NoPayment, ShapleyPayment
+from fedshap.metrics import (
+    accuracy_gain,
+    budget_gap,
+    data_gain,
+    rationality,
+    reciprocity,
+    unequal_treatment,
+)
+from fedshap.payoffs import CustomPayoff, PACBound, Payoff, PowerLaw, RandomCoverage, RandomDiscovery
+from fedshap.shapley import (
+    Estimate,
+    shapley_gradient,
+    shapley_hessian,
+    shapley_potential,
+    shapley_values,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AccuracyShaping",
+    "ConvergenceError",
+    "Cost",
+    "CostSharing",
+    "CustomPayoff",
+    "Equilibrium",
+    "Estimate",
+    "Game",
+    "LinearCost",
+    "Mechanism",
+    "NoPayment",
+    "PACBound",
+    "Payoff",
+    "PowerCost",
+    "PowerLaw",
+    "RandomCoverage",
+    "RandomDiscovery",
+    "ShapleyPayment",
+    "Trajectory",
+    "accuracy_gain",
+    "best_response_dynamics",
+    "budget_gap",
+    "data_gain",
+    "find_equilibrium",
+    "rationality",
+    "reciprocity",
+    "regret",
+    "shapley_gradient",
+    "shapley_hessian",
+    "shapley_potential",
+    "shapley_values",
+    "unequal_treatment",
+]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import the halves with heavy dependencies on first use: ``fedshap.federated`` and ``fedshap.plotting``."""
+    if name in ("federated", "plotting"):
+        return import_module(f"fedshap.{name}")
+    raise AttributeError(f"module 'fedshap' has no attribute {name!r}")

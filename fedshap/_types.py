@@ -1,0 +1,31 @@
+"""Array aliases, each with its shape.
+
+Index conventions used throughout the package: ``n`` agents indexed by ``i`` and ``j``; ``...`` stands for
+any leading axes, over which every function of a contribution profile is vectorised.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array: TypeAlias = NDArray[np.float64]
+
+Profile: TypeAlias = Array
+"""Contribution profiles, shape (..., n): data points (or batches) each agent contributes."""
+
+PerAgent: TypeAlias = Array
+"""One number per agent, shape (..., n)."""
+
+Jacobian: TypeAlias = Array
+"""Derivatives, shape (..., n, n): entry [i, j] is the derivative of agent i's quantity in s_j."""
+
+Order: TypeAlias = NDArray[np.intp]
+"""A permutation of the agents, shape (n,)."""
+
+RandomSource: TypeAlias = int | np.random.Generator
+"""A seed or a generator: the only ways randomness enters the package."""
+
+__all__ = ["Array", "ArrayLike", "Jacobian", "Order", "PerAgent", "Profile", "RandomSource"]

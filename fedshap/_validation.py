@@ -1,0 +1,123 @@
+"""The gate through which outside values enter: each check names the argument, what it got and what it may be."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedshap._types import Array, ArrayLike, RandomSource
+
+
+def as_array(
+    name: str,
+    value: ArrayLike,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    below: float | None = None,
+    finite: bool = True,
+) -> Array:
+    """Copy ``value`` into a float array after checking its entries.
+
+    ``minimum`` and ``maximum`` are inclusive, ``below`` is exclusive; ``finite=False`` admits +infinity.
+    """
+    try:
+        array = np.array(value, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be an array of numbers; got {value!r}") from error
+    if np.isnan(array).any() or (finite and not np.isfinite(array).all()):
+        kind = "finite" if finite else "a number"
+        raise ValueError(f"every entry of {name} must be {kind}; got {_first(array, ~np.isfinite(array))}")
+    if minimum is not None and (array < minimum).any():
+        raise ValueError(f"{name} must be at least {minimum:g}; got {_first(array, array < minimum)}")
+    if maximum is not None and (array > maximum).any():
+        raise ValueError(f"{name} must be at most {maximum:g}; got {_first(array, array > maximum)}")
+    if below is not None and (array >= below).any():
+        raise ValueError(f"{name} must be below {below:g}; got {_first(array, array >= below)}")
+    return array
+
+
+def as_per_agent(
+    name: str,
+    value: ArrayLike,
+    n_agents: int,
+    *,
+    minimum: float | None = None,
+    finite: bool = True,
+) -> Array:
+    """Check ``value`` as a scalar or an (n,) array and return a read-only (n,) array."""
+    array = as_array(name, value, minimum=minimum, finite=finite)
+    if array.shape not in ((), (n_agents,)):
+        raise ValueError(f"{name} must be a scalar or have shape ({n_agents},); got shape {array.shape}")
+    return read_only(np.array(np.broadcast_to(array, (n_agents,))))
+
+
+def as_profile(name: str, value: ArrayLike, n_agents: int) -> Array:
+    """Check ``value`` as contribution profiles: shape (..., n), non-negative and finite."""
+    array = as_array(name, value, minimum=0.0)
+    if array.ndim == 0 or array.shape[-1] != n_agents:
+        raise ValueError(f"{name} must have shape (..., {n_agents}), one entry per agent; got {array.shape}")
+    return array
+
+
+def as_interval(name: str, value: float, low: float, high: float, *, closed_low: bool = False) -> float:
+    """Check that ``value`` is one number in (low, high], or in [low, high] with ``closed_low``."""
+    opening = "[" if closed_low else "("
+    allowed = f"{opening}{low:g}, {high:g}{']' if np.isfinite(high) else ')'}"
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be a number in {allowed}; got {value!r}") from error
+    above = number >= low if closed_low else number > low
+    if not (above and number <= high and np.isfinite(number)):
+        raise ValueError(f"{name} must lie in {allowed}; got {number:g}")
+    return number
+
+
+def as_count(name: str, value: int, *, minimum: int = 1) -> int:
+    """Check that ``value`` is an integer of at least ``minimum``."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < minimum:
+        raise ValueError(f"{name} must be an integer of at least {minimum}; got {value!r}")
+    return int(value)
+
+
+def as_square(name: str, value: ArrayLike) -> Array:
+    """Check ``value`` as a non-negative square matrix; read-only."""
+    matrix = as_array(name, value, minimum=0.0)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.size == 0:
+        raise ValueError(f"{name} must be a square matrix; got shape {matrix.shape}")
+    return read_only(matrix)
+
+
+def as_labels(name: str, value: ArrayLike, n_agents: int, n_groups: int) -> NDArray[np.intp]:
+    """Check ``value`` as one group label in 0..n_groups-1 per agent; read-only."""
+    labels = np.array(value)
+    if labels.shape != (n_agents,) or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"{name} must be {n_agents} integers; got shape {labels.shape}, dtype {labels.dtype}")
+    outside = (labels < 0) | (labels >= n_groups)
+    if outside.any():
+        raise ValueError(f"{name} must be labels 0..{n_groups - 1}; got {labels[outside][0]}")
+    labels = labels.astype(np.intp)
+    labels.setflags(write=False)
+    return labels
+
+
+def as_generator(rng: RandomSource) -> np.random.Generator:
+    """Turn a seed or a generator into a generator; anything else, None included, is refused."""
+    if isinstance(rng, np.random.Generator):
+        return rng
+    return np.random.default_rng(as_count("rng (a seed or a numpy Generator)", rng, minimum=0))
+
+
+def read_only(array: Array) -> Array:
+    """Mark ``array`` as immutable: the records of this package are frozen, and so is what they hold."""
+    array.setflags(write=False)
+    return array
+
+
+def _first(array: Array, bad: np.ndarray) -> str:
+    """Describe the first offending entry, for an error message."""
+    if array.ndim == 0:
+        return f"{float(array):g}"
+    index = [int(k) for k in np.argwhere(bad)[0]]
+    return f"{array[tuple(index)]:g} at index {index[0] if len(index) == 1 else tuple(index)}"

@@ -1,0 +1,116 @@
+r"""Costs ``c_i(s_i)`` of contributing data: collecting it, computing on it, giving up its privacy.
+
+Each agent's cost depends on her own contribution alone and is continuous, non-decreasing and convex (Sec. 2.1 of
+the paper). Arrays have shape (..., n).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from fedshap._types import Array, ArrayLike, PerAgent
+from fedshap._validation import as_array, as_per_agent, as_profile, read_only
+
+
+class Cost(ABC):
+    """Base class of all costs.
+
+    Attributes
+    ----------
+    n_agents : int
+        Number of agents ``n``.
+    """
+
+    n_agents: int
+
+    @abstractmethod
+    def values(self, s: ArrayLike) -> PerAgent:
+        """Costs ``c_i(s_i)``, shape (..., n)."""
+
+    @abstractmethod
+    def derivatives(self, s: ArrayLike) -> PerAgent:
+        """Marginal costs ``c_i'(s_i)``, shape (..., n)."""
+
+    @abstractmethod
+    def second_derivatives(self, s: ArrayLike) -> PerAgent:
+        """Curvatures ``c_i''(s_i)``, shape (..., n); may be infinite at zero."""
+
+
+class LinearCost(Cost):
+    r"""Linear costs with an optional fixed part.
+
+    .. math:: c_i(s_i) = \gamma_i s_i + d_i
+
+    Parameters
+    ----------
+    rates : array_like
+        Marginal costs ``gamma_i >= 0``, shape (n,), in payoff units per data point.
+    fixed : array_like
+        Fixed costs ``d_i >= 0``, scalar or shape (n,). They are due at ``s_i = 0`` too, as in Thm 4.9.
+
+    Examples
+    --------
+    >>> LinearCost([0.10, 0.25, 0.40]).values([1.0, 2.0, 0.0])
+    array([0.1, 0.5, 0. ])
+    """
+
+    def __init__(self, rates: ArrayLike, fixed: ArrayLike = 0.0) -> None:
+        self.rates = _rates(rates)
+        self.n_agents = len(self.rates)
+        self.fixed = as_per_agent("fixed", fixed, self.n_agents, minimum=0.0)
+
+    def values(self, s: ArrayLike) -> PerAgent:
+        return self.rates * as_profile("s", s, self.n_agents) + self.fixed
+
+    def derivatives(self, s: ArrayLike) -> PerAgent:
+        return np.broadcast_to(self.rates, as_profile("s", s, self.n_agents).shape).copy()
+
+    def second_derivatives(self, s: ArrayLike) -> PerAgent:
+        return np.zeros_like(as_profile("s", s, self.n_agents))
+
+
+class PowerCost(Cost):
+    r"""Power costs, convex in the contribution.
+
+    .. math:: c_i(s_i) = \gamma_i s_i^{e_i}
+
+    Parameters
+    ----------
+    rates : array_like
+        ``gamma_i >= 0``, shape (n,).
+    exponent : array_like
+        ``e_i >= 1``, scalar or shape (n,).
+
+    Examples
+    --------
+    >>> PowerCost([0.1, 0.2, 0.3], exponent=2.0).derivatives([1.0, 2.0, 0.0])
+    array([0.2, 0.8, 0. ])
+    """
+
+    def __init__(self, rates: ArrayLike, exponent: ArrayLike) -> None:
+        self.rates = _rates(rates)
+        self.n_agents = len(self.rates)
+        self.exponent = as_per_agent("exponent", exponent, self.n_agents, minimum=1.0)
+
+    def values(self, s: ArrayLike) -> PerAgent:
+        return self.rates * as_profile("s", s, self.n_agents) ** self.exponent
+
+    def derivatives(self, s: ArrayLike) -> PerAgent:
+        s = as_profile("s", s, self.n_agents)
+        return self.rates * self.exponent * s ** (self.exponent - 1.0)
+
+    def second_derivatives(self, s: ArrayLike) -> PerAgent:
+        s = as_profile("s", s, self.n_agents)
+        factor = self.rates * self.exponent * (self.exponent - 1.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            curvature = factor * s ** (self.exponent - 2.0)
+        return np.where(factor > 0.0, curvature, 0.0)
+
+
+def _rates(rates: ArrayLike) -> Array:
+    array = as_array("rates", rates, minimum=0.0)
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"rates must have shape (n,), one per agent; got shape {array.shape}")
+    return read_only(array)

@@ -1,0 +1,179 @@
+"""Yardsticks of the paper's Sec. 3: fairness at a profile, efficiency of a mechanism against no payments.
+
+Each function cites the definition it computes. Welfare is `Game.welfare`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fedshap._types import Array, ArrayLike
+from fedshap.equilibrium import Equilibrium, find_equilibrium
+from fedshap.game import Game
+from fedshap.mechanisms import Mechanism, NoPayment
+from fedshap.shapley import shapley_values
+
+
+def budget_gap(game: Game, mechanism: Mechanism, s: ArrayLike) -> Array:
+    """Total payment to the agents, ``sum_i p_i(s)``, shape (...).
+
+    Zero: budget-balanced; at most zero: weakly budget-balanced (Def. 3.2).
+
+    Examples
+    --------
+    >>> import fedshap as fs
+    >>> game = fs.Game(fs.PowerLaw(3, alpha=0.9), fs.LinearCost([0.10, 0.25, 0.40]))
+    >>> round(float(fs.budget_gap(game, fs.ShapleyPayment(), [3.0, 1.0, 0.0])), 9)  # -A(0) = -3 x 0.1
+    -0.3
+    """
+    return mechanism.payments(game, s).sum(axis=-1)
+
+
+def reciprocity(game: Game, mechanism: Mechanism, s: ArrayLike) -> float:
+    """What the worst-off agent receives for each unit she contributes, ``min_i (a_i + p_i) / phi_i`` (Def. 3.3).
+
+    Def. 3.3 takes the smallest over all equilibria; this is its value at one profile, usually an equilibrium. An
+    agent who contributes nothing, ``phi_i = 0``, counts only if she must pay, and then makes the ratio minus
+    infinity; one who receives exactly nothing for nothing counts with ratio 1.
+
+    Parameters
+    ----------
+    game, mechanism
+        The game and the mechanism.
+    s : array_like
+        Contributions, shape (n,).
+
+    Raises
+    ------
+    ValueError
+        If some Shapley value is negative: then the ratio orders nothing.
+
+    Examples
+    --------
+    >>> import fedshap as fs
+    >>> game = fs.Game(fs.PowerLaw(3), fs.LinearCost([0.10, 0.25, 0.40]))
+    >>> fs.reciprocity(game, fs.ShapleyPayment(), [3.0, 1.0, 0.0])
+    1.0
+    >>> round(fs.reciprocity(game, fs.NoPayment(), [3.0, 1.0, 0.0]), 4)
+    0.5079
+    """
+    contributed = shapley_values(game, s)
+    if contributed.ndim != 1:
+        raise ValueError(f"s must be one profile of shape ({game.n_agents},); got shape {np.shape(s)}")
+    if (contributed < 0.0).any():
+        agent = int(contributed.argmin())
+        raise ValueError(
+            f"reciprocity needs non-negative Shapley values; agent {agent} has {contributed[agent]:.3g}: her data "
+            "lowers the payoffs of the others by more than it raises hers"
+        )
+    received = mechanism.received(game, s)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.where((received == 0.0) & (contributed == 0.0), 1.0, received / contributed)
+    return float(ratios.min())
+
+
+def unequal_treatment(game: Game, mechanism: Mechanism, s: ArrayLike, identical: Sequence[int]) -> float:
+    """Largest difference between the payments of agents you declare identical (Def. 3.5); 0 if treated equally.
+
+    The paper calls i and j identical if their payoffs, costs and contributions agree. For Thm 4.7 they must also
+    be interchangeable in the payoffs of everybody else.
+
+    Examples
+    --------
+    >>> import fedshap as fs
+    >>> game = fs.Game(fs.PowerLaw(3), fs.LinearCost([0.10, 0.10, 0.40]))
+    >>> round(fs.unequal_treatment(game, fs.ShapleyPayment(), [2.0, 2.0, 1.0], identical=[0, 1]), 12)
+    0.0
+    """
+    agents = list(identical)
+    if len(agents) < 2 or any(not 0 <= i < game.n_agents for i in agents):
+        raise ValueError(f"identical must name at least two agents in 0..{game.n_agents - 1}; got {identical!r}")
+    return float(np.ptp(mechanism.payments(game, s)[..., agents], axis=-1).max())
+
+
+def rationality(game: Game, mechanism: Mechanism, s: ArrayLike) -> float:
+    """Smallest utility of any agent, ``min_i u_i(s)``: non-negative where individually rational (Sec. 3.1).
+
+    Examples
+    --------
+    >>> import fedshap as fs
+    >>> game = fs.Game(fs.PowerLaw(3), fs.LinearCost([0.10, 0.25, 0.40]))
+    >>> round(fs.rationality(game, fs.ShapleyPayment(), [3.0, 1.0, 0.0]), 4)
+    0.0
+    """
+    return float(mechanism.utilities(game, s).min())
+
+
+def data_gain(
+    game: Game,
+    mechanism: Mechanism,
+    *,
+    equilibrium: Equilibrium | None = None,
+    baseline: Equilibrium | None = None,
+) -> float:
+    """Total contribution at the mechanism's equilibrium relative to that without payments (Def. 3.6).
+
+    Def. 3.6 compares the smallest total over the mechanism's equilibria with the largest over those of ``M^0``;
+    this uses the equilibria found, or those given. They are the same where equilibria are unique.
+
+    Parameters
+    ----------
+    game, mechanism
+        The game and the mechanism.
+    equilibrium, baseline : Equilibrium, optional
+        Equilibria under the mechanism and under `NoPayment` if already known; found if left out.
+
+    Raises
+    ------
+    ValueError
+        If nobody contributes without payments: the ratio is undefined.
+
+    Examples
+    --------
+    >>> import fedshap as fs
+    >>> game = fs.Game(fs.PowerLaw(3), fs.LinearCost([0.10, 0.25, 0.40]))
+    >>> round(fs.data_gain(game, fs.ShapleyPayment()), 4)
+    2.6927
+    """
+    ours, without = _pair(game, mechanism, equilibrium, baseline)
+    if without.total == 0.0:
+        raise ValueError("data_gain is undefined: nobody contributes at the equilibrium without payments")
+    return ours.total / without.total
+
+
+def accuracy_gain(
+    game: Game,
+    mechanism: Mechanism,
+    *,
+    equilibrium: Equilibrium | None = None,
+    baseline: Equilibrium | None = None,
+) -> float:
+    """Total payoff at the mechanism's equilibrium relative to that without payments (Def. 3.7).
+
+    Parameters and remarks as in `data_gain`.
+
+    Raises
+    ------
+    ValueError
+        If the total payoff without payments is not positive.
+
+    Examples
+    --------
+    >>> import fedshap as fs
+    >>> game = fs.Game(fs.PowerLaw(3), fs.LinearCost([0.10, 0.25, 0.40]))
+    >>> round(fs.accuracy_gain(game, fs.ShapleyPayment()), 4)
+    1.2481
+    """
+    ours, without = _pair(game, mechanism, equilibrium, baseline)
+    below = float(game.surplus(without.contributions))
+    if below <= 0.0:
+        raise ValueError(f"accuracy_gain is undefined: the total payoff without payments is {below:g}")
+    return float(game.surplus(ours.contributions)) / below
+
+
+def _pair(
+    game: Game, mechanism: Mechanism, equilibrium: Equilibrium | None, baseline: Equilibrium | None
+) -> tuple[Equilibrium, Equilibrium]:
+    return equilibrium or find_equilibrium(game, mechanism), baseline or find_equilibrium(game, NoPayment())

@@ -1,0 +1,192 @@
+"""Learning curves: payoffs that depend on a (weighted) sum of the contributions."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import root_scalar
+
+from fedshap._types import Array, ArrayLike, Jacobian, PerAgent
+from fedshap._validation import as_count, as_interval, as_labels, as_square, read_only
+from fedshap.payoffs.base import Payoff
+
+
+class PowerLaw(Payoff):
+    r"""Power-law learning curve of a weighted sum of contributions.
+
+    .. math:: a_i(s) = 1 - \frac{\alpha}{(1 + (W s)_i)^{\beta}}
+
+    Parameters
+    ----------
+    n_agents : int, optional
+        Number of agents; may be left out when ``weights`` or ``groups`` tells it.
+    alpha : float
+        Height of the curve, > 0. With ``alpha <= 1`` payoffs lie in [0, 1]; ``a_i(0) = 1 - alpha``.
+    beta : float
+        Exponent, in (0, 1].
+    weights : array_like, optional
+        Non-negative ``W``, shape (n, n): entry ``[i, j]`` is what a data point of agent j is worth to agent i.
+        With ``groups``, shape (T, T): the same between groups. All ones if left out.
+    groups : array_like of int, optional
+        Group label of each agent, shape (n,), each in 0..T-1. The n x n matrix is then never formed.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range or the shapes do not fit together.
+
+    Notes
+    -----
+    Eq. (12) of the paper for ``weights=None``, the closed form of Sec. 5.1 with ``weights`` and ``groups``.
+    Non-negative weights make every ``a_i`` non-decreasing, concave and of diminishing returns across agents.
+
+    Examples
+    --------
+    >>> PowerLaw(3).values([1.0, 0.0, 2.0])
+    array([0.75, 0.75, 0.75])
+    >>> W = [[1.0, 0.1], [0.2, 1.0]]  # two groups; agents 0 and 1 in the first
+    >>> PowerLaw(weights=W, groups=[0, 0, 1]).values([1.0, 1.0, 0.0]).round(4)
+    array([0.6667, 0.6667, 0.2857])
+    """
+
+    concave = True
+
+    def __init__(
+        self,
+        n_agents: int | None = None,
+        *,
+        alpha: float = 1.0,
+        beta: float = 1.0,
+        weights: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> None:
+        self.alpha = as_interval("alpha", alpha, 0.0, np.inf)
+        self.beta = as_interval("beta", beta, 0.0, 1.0)
+        self.n_agents = _count_agents(n_agents, weights, groups)
+        if weights is None:
+            if groups is not None:
+                raise ValueError("groups needs weights: a (T, T) matrix between the T groups")
+            self.weights = read_only(np.ones((1, 1)))
+            self.groups = np.zeros(self.n_agents, dtype=int)
+        else:
+            self.weights = as_square("weights", weights)
+            labels = np.arange(self.n_agents) if groups is None else groups
+            self.groups = as_labels("groups", labels, self.n_agents, len(self.weights))
+        self.groups.setflags(write=False)
+        membership = np.zeros((self.n_agents, len(self.weights)))
+        membership[np.arange(self.n_agents), self.groups] = 1.0
+        self._membership = read_only(membership)  # (n, T)
+        self.group_sizes = read_only(membership.sum(axis=0))  # (T,)
+
+    def _arguments(self, s: ArrayLike) -> Array:
+        """Weighted sums ``(W s)`` per group, shape (..., T)."""
+        return self._profile(s) @ self._membership @ self.weights.T
+
+    def _slope(self, z: Array) -> Array:
+        return self.alpha * self.beta * (1.0 + z) ** (-self.beta - 1.0)
+
+    def values(self, s: ArrayLike) -> PerAgent:
+        return (1.0 - self.alpha * (1.0 + self._arguments(s)) ** -self.beta)[..., self.groups]
+
+    def jacobian(self, s: ArrayLike) -> Jacobian:
+        by_group = self._slope(self._arguments(s))[..., None] * self.weights  # (..., T, T)
+        return by_group[..., self.groups, :][..., self.groups]
+
+    def total(self, s: ArrayLike) -> Array:
+        per_group = 1.0 - self.alpha * (1.0 + self._arguments(s)) ** -self.beta
+        return per_group @ self.group_sizes
+
+    def total_gradient(self, s: ArrayLike) -> PerAgent:
+        by_group = (self._slope(self._arguments(s)) * self.group_sizes) @ self.weights  # (..., T)
+        return by_group[..., self.groups]
+
+    def own_gradient(self, s: ArrayLike) -> PerAgent:
+        return (self._slope(self._arguments(s)) * np.diag(self.weights))[..., self.groups]
+
+    def own_values(self, s: ArrayLike, x: Array) -> Array:
+        s = self._profile(s)
+        own = np.diag(self.weights)[self.groups]  # (n,)
+        z = (self._arguments(s)[self.groups] - own * s)[:, None] + own[:, None] * x
+        return 1.0 - self.alpha * (1.0 + np.maximum(z, 0.0)) ** -self.beta
+
+
+class PACBound(Payoff):
+    r"""The generalisation bound of PAC learning as a payoff common to all agents.
+
+    .. math:: a(s) = \max\{0,\, a_0 - (4 + \sqrt{2k(2 + \log(m/k))})/\sqrt{m}\}, \qquad m = \sum_i s_i \ge k
+
+    and ``a(s) = 0`` for ``m < k``.
+
+    Parameters
+    ----------
+    n_agents : int
+        Number of agents.
+    optimum : float
+        ``a_0``, the accuracy of the best hypothesis, in (0, 1].
+    complexity : float
+        ``k > 0``, the difficulty of the learning problem.
+
+    Notes
+    -----
+    Eq. (2) of the paper. The formula is real only for ``m >= k/e^2`` and increasing only from about ``m = k/e``
+    on, and at ``m = k`` it is negative, since ``a_0 <= 1 < 2``. A payoff must be non-negative, so the bound is cut
+    off at zero. The result is continuous and non-decreasing, and concave from `threshold` (where the bound
+    becomes positive) on, but *not* concave on the whole orthant: ``concave`` is False.
+
+    Examples
+    --------
+    >>> bound = PACBound(3, optimum=0.9, complexity=10.0)
+    >>> round(bound.threshold, 1)
+    249.4
+    >>> bound.values([100.0, 50.0, 20.0]), bound.values([1000.0, 500.0, 0.0]).round(4)
+    (array([0., 0., 0.]), array([0.491, 0.491, 0.491]))
+    """
+
+    concave = False
+
+    def __init__(self, n_agents: int, *, optimum: float, complexity: float) -> None:
+        self.n_agents = as_count("n_agents", n_agents)
+        self.optimum = as_interval("optimum", optimum, 0.0, 1.0)
+        self.complexity = as_interval("complexity", complexity, 0.0, np.inf)
+        upper = 2.0 * self.complexity + 16.0
+        while self._bound(upper) <= 0.0:
+            upper *= 2.0
+        #: Total number of data points at which the bound becomes positive.
+        self.threshold = float(root_scalar(self._bound, bracket=(self.complexity, upper), xtol=1e-12, rtol=1e-14).root)
+
+    def _bound(self, m: float | Array) -> float | Array:
+        k = self.complexity
+        return self.optimum - (4.0 + np.sqrt(2.0 * k * (2.0 + np.log(m / k)))) / np.sqrt(m)
+
+    def _common(self, s: ArrayLike) -> tuple[Array, Array]:
+        """Value and slope in the total ``m``, each of shape (...)."""
+        m = self._profile(s).sum(axis=-1)
+        inside = m > self.threshold
+        safe = np.where(inside, m, self.threshold + 1.0)
+        k = self.complexity
+        root = np.sqrt(2.0 * k * (2.0 + np.log(safe / k)))
+        slope = ((4.0 + root) / 2.0 - k / root) / safe**1.5
+        return np.where(inside, self._bound(safe), 0.0), np.where(inside, slope, 0.0)
+
+    def values(self, s: ArrayLike) -> PerAgent:
+        common = self._common(s)[0]
+        return np.repeat(common[..., None], self.n_agents, axis=-1)
+
+    def jacobian(self, s: ArrayLike) -> Jacobian:
+        slope = self._common(s)[1]
+        return np.broadcast_to(slope[..., None, None], (*slope.shape, self.n_agents, self.n_agents)).copy()
+
+
+def _count_agents(n_agents: int | None, weights: ArrayLike | None, groups: ArrayLike | None) -> int:
+    """Number of agents from whichever argument tells it; the arguments must agree."""
+    told = None
+    if groups is not None:
+        told = np.size(groups)
+    elif weights is not None:
+        told = len(np.atleast_1d(np.asarray(weights)))
+    if n_agents is None:
+        if told is None:
+            raise ValueError("n_agents is needed when neither weights nor groups is given")
+        return as_count("n_agents", told)
+    if told is not None and told != n_agents:
+        raise ValueError(f"n_agents={n_agents} contradicts weights or groups, which are for {told} agents")
+    return as_count("n_agents", n_agents)

@@ -1,0 +1,311 @@
+r"""Shapley values of a federation, their own-gradients and the potential behind them.
+
+The Shapley value of agent i at contributions s (Eq. 3 of the paper) is
+
+.. math:: \varphi_i(s) = \frac1n \sum_{X \subseteq N \setminus i} \binom{n-1}{|X|}^{-1}
+          \bigl(A(s[X \cup i]) - A(s[X])\bigr), \qquad A(s) = \sum_i a_i(s),
+
+where ``s[X]`` is s with everyone outside X set to zero. The values add up to ``A(s) - A(0)``. They are the own
+differences of the potential (Hart and Mas-Colell, 1989; Ui, 2000)
+
+.. math:: P(s) = \sum_{X \ne \emptyset} \frac{(|X|-1)!\,(n-|X|)!}{n!} \bigl(A(s[X]) - A(0)\bigr),
+
+that is ``phi_i(s) = P(s) - P(s[N - i])``, and therefore ``d phi_i / d s_i = d P / d s_i``.
+
+Three methods:
+
+- ``"quadrature"``: for surpluses that are exponential mixtures (`PowerLaw`, `RandomCoverage`, `RandomDiscovery`),
+  to near machine precision for each agent, however small, in time linear in the number of coalition-free terms.
+- ``"exact"``: enumeration of all 2^n coalitions, any payoff, n <= 20. Rounding leaves an absolute error of about
+  1e-15 times the surplus, so an agent whose share is smaller than that is lost in it.
+- ``"permutation"``: the average marginal contribution over random orders, any payoff and number of agents; an
+  `Estimate` with standard errors.
+
+``"auto"`` picks quadrature where the payoff allows it, else exact, and otherwise raises: it never samples unasked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple, TypeAlias, overload
+
+import numpy as np
+
+from fedshap import coalitions
+from fedshap._types import Array, ArrayLike, Jacobian, Order, PerAgent, Profile, RandomSource
+from fedshap._validation import as_count, as_generator
+from fedshap.game import Game
+from fedshap.mixtures import has_mixture, mixture
+from fedshap.payoffs import Payoff
+
+Method: TypeAlias = Literal["auto", "exact", "quadrature"]
+
+
+class Estimate(NamedTuple):
+    """A sampled quantity and how far to trust it.
+
+    Attributes
+    ----------
+    values : Array
+        Sample means.
+    standard_errors : Array
+        Standard errors of the means, of the same shape.
+    """
+
+    values: Array
+    standard_errors: Array
+
+
+@overload
+def shapley_values(game: Game, s: ArrayLike, *, method: Method = "auto") -> PerAgent: ...
+@overload
+def shapley_values(
+    game: Game, s: ArrayLike, *, method: Literal["permutation"], permutations: int = ..., rng: RandomSource
+) -> Estimate: ...
+def shapley_values(
+    game: Game,
+    s: ArrayLike,
+    *,
+    method: str = "auto",
+    permutations: int = 1000,
+    rng: RandomSource | None = None,
+) -> PerAgent | Estimate:
+    """Shapley value of each agent, Eq. (3) of the paper.
+
+    Parameters
+    ----------
+    game : Game
+        Only its payoff matters; its capacities bound ``s``.
+    s : array_like
+        Contributions, shape (..., n); (n,) for ``"permutation"``.
+    method : {"auto", "exact", "quadrature", "permutation"}
+        See the head of this module.
+    permutations : int
+        Sample size of ``"permutation"``, at least 2.
+    rng : int or Generator
+        Seed or generator; needed by ``"permutation"`` and by it alone.
+
+    Returns
+    -------
+    Array or Estimate
+        Values of shape (..., n); with ``"permutation"`` an `Estimate` of values and standard errors, shape (n,).
+
+    Raises
+    ------
+    ValueError
+        If ``s`` is not a profile of the game, or the method does not fit the game.
+
+    Examples
+    --------
+    >>> import fedshap as fs
+    >>> game = fs.Game(fs.PowerLaw(3), fs.LinearCost([0.10, 0.25, 0.40]))
+    >>> phi = fs.shapley_values(game, [3.0, 1.0, 0.0])
+    >>> phi.round(6), bool(abs(phi.sum() - game.surplus([3.0, 1.0, 0.0])) < 1e-12)
+    (array([1.575, 0.825, 0.   ]), True)
+    >>> values, errors = fs.shapley_values(game, [3.0, 1.0, 0.5], method="permutation", rng=0)
+    >>> bool((abs(values - fs.shapley_values(game, [3.0, 1.0, 0.5])) < 5 * errors).all())
+    True
+    """
+    if method == "permutation":
+        return _sample(game, s, permutations, rng, coalitions.marginal_contributions)
+    if _choose(game, method) == "quadrature":
+        return _rowwise(game, s, lambda x: mixture(game.payoff, x).shapley_values(x))
+    return _rowwise(game, s, lambda x: coalitions.exact_values(game.payoff, x))
+
+
+@overload
+def shapley_gradient(game: Game, s: ArrayLike, *, method: Method = "auto") -> PerAgent: ...
+@overload
+def shapley_gradient(
+    game: Game, s: ArrayLike, *, method: Literal["permutation"], permutations: int = ..., rng: RandomSource
+) -> Estimate: ...
+def shapley_gradient(
+    game: Game,
+    s: ArrayLike,
+    *,
+    method: str = "auto",
+    permutations: int = 1000,
+    rng: RandomSource | None = None,
+) -> PerAgent | Estimate:
+    r"""Derivative of each agent's Shapley value in her own contribution, ``d phi_i / d s_i``.
+
+    It is the average of ``dA/ds_i`` over the coalitions that contain i, weighted as in Eq. (3), and equals the
+    gradient of `shapley_potential`. Parameters, returns and errors as in `shapley_values`.
+
+    Examples
+    --------
+    >>> import fedshap as fs
+    >>> game = fs.Game(fs.PowerLaw(3), fs.LinearCost([0.10, 0.25, 0.40]))
+    >>> fs.shapley_gradient(game, [3.0, 1.0, 0.0]).round(4)
+    array([0.1537, 0.435 , 1.1962])
+    """
+    if method == "permutation":
+        return _sample(game, s, permutations, rng, coalitions.marginal_gradients)
+    if _choose(game, method) == "quadrature":
+        return _rowwise(game, s, lambda x: mixture(game.payoff, x).own_gradient(x))
+    return _rowwise(game, s, lambda x: coalitions.exact_gradient(game.payoff, x))
+
+
+@overload
+def shapley_potential(game: Game, s: ArrayLike, *, method: Method = "auto") -> Array: ...
+@overload
+def shapley_potential(
+    game: Game, s: ArrayLike, *, method: Literal["permutation"], permutations: int = ..., rng: RandomSource
+) -> Estimate: ...
+def shapley_potential(
+    game: Game,
+    s: ArrayLike,
+    *,
+    method: str = "auto",
+    permutations: int = 1000,
+    rng: RandomSource | None = None,
+) -> Array | Estimate:
+    """The potential ``P(s)`` whose own differences are the Shapley values; see the head of this module.
+
+    Parameters and errors as in `shapley_values`; returns shape (...), or an `Estimate` of 0-d arrays.
+
+    Examples
+    --------
+    >>> import fedshap as fs
+    >>> import numpy as np
+    >>> game = fs.Game(fs.PowerLaw(3), fs.LinearCost([0.10, 0.25, 0.40]))
+    >>> s, without_1 = np.array([3.0, 1.0, 0.5]), np.array([3.0, 0.0, 0.5])
+    >>> difference = fs.shapley_potential(game, s) - fs.shapley_potential(game, without_1)
+    >>> bool(abs(difference - fs.shapley_values(game, s)[1]) < 1e-12)
+    True
+    """
+    if method == "permutation":
+        return _sample(game, s, permutations, rng, coalitions.coalition_averages)
+    if _choose(game, method) == "quadrature":
+        return _rowwise(game, s, lambda x: np.array(mixture(game.payoff, x).potential(x)))
+    return _rowwise(game, s, lambda x: coalitions.exact_potential(game.payoff, x))
+
+
+def shapley_hessian(game: Game, s: ArrayLike) -> Jacobian:
+    """Second derivatives of the potential, ``d^2 phi_i / d s_i d s_j``, shape (n, n).
+
+    Analytic for exponential mixtures; otherwise central differences of the exact own-gradient (forward ones near
+    zero), good to about six digits.
+
+    Parameters
+    ----------
+    game : Game
+        Only its payoff matters.
+    s : array_like
+        Contributions, shape (n,).
+
+    Examples
+    --------
+    >>> import fedshap as fs
+    >>> game = fs.Game(fs.PowerLaw(3), fs.LinearCost([0.10, 0.25, 0.40]))
+    >>> fs.shapley_hessian(game, [3.0, 1.0, 0.5]).round(4)
+    array([[-0.0622, -0.02  , -0.023 ],
+           [-0.02  , -0.334 , -0.076 ],
+           [-0.023 , -0.076 , -0.6796]])
+    """
+    s = _single(game, s)
+    if _choose(game, "auto") == "quadrature":
+        return mixture(game.payoff, s).hessian(s)
+    steps = 1e-5 * np.maximum(s, 1.0)
+    low, high = np.maximum(s - steps, 0.0), s + steps
+    rows = [
+        (
+            coalitions.exact_gradient(game.payoff, _moved(s, j, high[j]))
+            - coalitions.exact_gradient(game.payoff, _moved(s, j, low[j]))
+        )
+        / (high[j] - low[j])
+        for j in range(len(s))
+    ]
+    hessian = np.array(rows)
+    return (hessian + hessian.T) / 2.0
+
+
+def deviation_values(game: Game, s: ArrayLike, x: Array) -> Array:
+    """Shapley value of agent i were she alone to contribute ``x[i, p]`` instead of ``s[i]``.
+
+    Parameters
+    ----------
+    game : Game
+        Only its payoff matters.
+    s : array_like
+        Contributions, shape (n,).
+    x : Array
+        Deviations to try, shape (n, P), non-negative.
+
+    Returns
+    -------
+    Array
+        Shape (n, P).
+
+    Examples
+    --------
+    >>> import fedshap as fs
+    >>> import numpy as np
+    >>> game = fs.Game(fs.PowerLaw(3), fs.LinearCost([0.10, 0.25, 0.40]))
+    >>> deviation_values(game, [3.0, 1.0, 0.0], np.array([[3.0], [1.0], [0.0]])).ravel().round(6)
+    array([1.575, 0.825, 0.   ])
+    """
+    s = _single(game, s)
+    if _choose(game, "auto") == "quadrature":
+        reach = np.maximum(s, x.max(axis=1))
+        return mixture(game.payoff, reach).deviation_values(s, x)
+    return np.stack([coalitions.exact_deviations(game.payoff, s, i, x[i]) for i in range(len(s))])
+
+
+def _choose(game: Game, method: str) -> str:
+    """Resolve ``"auto"`` and refuse a method that does not fit the game."""
+    if method not in ("auto", "exact", "quadrature"):
+        raise ValueError(f'method must be "auto", "exact", "quadrature" or "permutation"; got {method!r}')
+    fits = {"quadrature": has_mixture(game.payoff), "exact": game.n_agents <= coalitions.MAX_EXACT}
+    chosen = ("quadrature" if fits["quadrature"] else "exact") if method == "auto" else method
+    if not fits[chosen]:
+        kind = type(game.payoff).__name__
+        reason = (
+            f"no exponential mixture is known for {kind}"
+            if chosen == "quadrature"
+            else f"exact enumeration takes at most {coalitions.MAX_EXACT} agents, and this game has {game.n_agents}"
+        )
+        raise ValueError(
+            f'method="{method}" does not fit this game: {reason}. '
+            'Use method="permutation" with an rng for an estimate with standard errors'
+        )
+    return chosen
+
+
+def _rowwise(game: Game, s: ArrayLike, function: Callable[[Profile], Array]) -> Array:
+    """Apply a function of one profile over the leading axes."""
+    profile = game.profile(s)
+    rows = [function(row) for row in profile.reshape(-1, game.n_agents)]
+    shape = rows[0].shape if rows else ()
+    return np.array(rows).reshape((*profile.shape[:-1], *shape))
+
+
+def _single(game: Game, s: ArrayLike) -> Profile:
+    profile = game.profile(s)
+    if profile.ndim != 1:
+        raise ValueError(f"s must be one profile of shape ({game.n_agents},) here; got shape {profile.shape}")
+    return profile
+
+
+def _moved(s: Profile, agent: int, value: float) -> Profile:
+    """``s`` with one agent's contribution replaced."""
+    moved = s.copy()
+    moved[agent] = value
+    return moved
+
+
+def _sample(
+    game: Game,
+    s: ArrayLike,
+    permutations: int,
+    rng: RandomSource | None,
+    statistic: Callable[[Payoff, Profile, Order], Array],
+) -> Estimate:
+    """Mean and standard error of a statistic of one random order of the agents."""
+    profile = _single(game, s)
+    count = as_count("permutations", permutations, minimum=2)
+    if rng is None:
+        raise ValueError('method="permutation" needs rng: a seed or a numpy Generator')
+    generator = as_generator(rng)
+    draws = np.array([statistic(game.payoff, profile, generator.permutation(game.n_agents)) for _ in range(count)])
+    return Estimate(draws.mean(axis=0), draws.std(axis=0, ddof=1) / np.sqrt(count))
