@@ -31,6 +31,8 @@ from fedshap.payoffs import Payoff, PowerLaw, RandomCoverage, RandomDiscovery
 TOLERANCE = 1e-14
 """Truncation and discretisation error allowed to the exponential sum of a power law."""
 
+_NODES = 32  # of the rule in q; see coalition_rule
+
 _CHUNK = 2_000_000  # entries of one (r, q, n) block: about 16 MB, which stays near the processor's cache
 
 
@@ -82,14 +84,12 @@ class Mixture:
     def potential(self, s: Profile) -> float:
         """Potential ``int_0^1 (E[A(s[R_q])] - A(0)) / q dq``: its derivatives are the own-gradients."""
         total = float(self.linear @ s)
-        q, weights = unit_interval_rule(len(s))
-        for rows in self._chunks(len(s), len(q)):
-            gained = -np.expm1(-self.rates[rows] * s)  # (r, n)
-            factors = _factors(self.rates[rows] * s, q)  # (r, q, n)
-            # 1 - prod_j f_j = sum_j (1 - f_j) prod_{k<j} f_k is a sum of non-negative terms: nothing cancels.
-            before = np.ones_like(factors)
-            np.cumprod(factors[:, :, :-1], axis=2, out=before[:, :, 1:])
-            total += np.einsum("r,q,rn,rqn->", self.coefficients[rows], weights, gained, before, optimize=True)
+        for rows in self._chunks(len(s)):
+            joining = -np.expm1(-self.rates[rows] * s)  # (r, n)
+            q, weights, reach = coalition_rule(joining)
+            missing = -np.expm1(np.log1p(-q[:, :, None] * joining[:, None, :]).sum(axis=2))  # 1 - prod_j f_j
+            integral = (weights * missing / q).sum(axis=1) - np.log(reach)
+            total += float(self.coefficients[rows] @ integral)
         return total
 
     def hessian(self, s: Profile) -> Array:
@@ -97,62 +97,77 @@ class Mixture:
         n = len(s)
         hessian = np.zeros((n, n))
         diagonal = np.zeros(n)
-        q, weights = unit_interval_rule(n)
-        for rows in self._chunks(n, len(q)):
+        for rows in self._chunks(n):
+            q, weights, factors = _factors(self.rates[rows] * s)
             decay = self.rates[rows] * np.exp(-self.rates[rows] * s)  # (r, n)
-            factors = _factors(self.rates[rows] * s, q)
-            product = factors.prod(axis=2)  # (r, q)
-            scaled = decay[:, None, :] / factors  # (r, q, n)
-            mass = self.coefficients[rows][:, None] * weights * product
-            flat = scaled.reshape(-1, n)
-            hessian -= (flat * (mass * q).reshape(-1, 1)).T @ flat
-            diagonal -= np.einsum("rq,rqn,rn->n", mass, 1.0 / factors, self.rates[rows] * decay, optimize=True)
+            mass = self.coefficients[rows][:, None] * weights * factors.prod(axis=2)  # (r, q)
+            scaled = (decay[:, None, :] / factors).reshape(-1, n)
+            hessian -= (scaled * (mass * q).reshape(-1, 1)).T @ scaled
+            others = (mass[:, :, None] / factors).sum(axis=1)  # (r, n)
+            diagonal -= (self.rates[rows] * decay * others).sum(axis=0)
         np.fill_diagonal(hessian, diagonal)
         return hessian
 
     def _others(self, s: Profile) -> Iterator[tuple[slice, Array]]:
         """Yield ``int_0^1 prod_{j != i} f_j dq`` for every i, shape (r, n), chunk by chunk of terms r."""
-        q, weights = unit_interval_rule(len(s))
-        for rows in self._chunks(len(s), len(q)):
-            factors = _factors(self.rates[rows] * s, q)
+        for rows in self._chunks(len(s)):
+            _, weights, factors = _factors(self.rates[rows] * s)
             product = factors.prod(axis=2) * weights  # (r, q)
             np.divide(product[:, :, None], factors, out=factors)  # f_j >= 1 - q > 0
             yield rows, factors.sum(axis=1)
 
-    def _chunks(self, n: int, n_nodes: int) -> Iterator[slice]:
-        step = max(1, _CHUNK // (n * n_nodes))
+    def _chunks(self, n: int) -> Iterator[slice]:
+        step = max(1, _CHUNK // (n * _NODES))
         for first in range(0, len(self.coefficients), step):
             yield slice(first, first + step)
 
 
-def _factors(exponents: Array, q: Array) -> Array:
-    """``f_j(q) = (1-q) + q e^{-x_j}``, shape (r, q, n). Written as a sum: ``1 - q (1 - e^{-x})`` would cancel."""
-    return (1.0 - q)[:, None] + q[:, None] * np.exp(-exponents)[:, None, :]
+def _factors(exponents: Array) -> tuple[Array, Array, Array]:
+    """Nodes and weights, (r, q), and ``f_j(q) = (1-q) + q e^{-x_j}``, (r, q, n), for exponents ``x``, (r, n).
+
+    The factor is written as a sum of two positive terms: ``1 - q (1 - e^{-x})`` would cancel.
+    """
+    q, weights, _ = coalition_rule(-np.expm1(-exponents))
+    return q, weights, (1.0 - q)[:, :, None] + q[:, :, None] * np.exp(-exponents)[:, None, :]
 
 
-@lru_cache(maxsize=32)
-def unit_interval_rule(n_agents: int) -> tuple[Array, Array]:
-    """Nodes and weights on [0, 1] for products over ``n_agents`` agents, each of shape (Q,).
+def coalition_rule(joining: Array) -> tuple[Array, Array, Array]:
+    """Nodes and weights in q for products ``prod_j (1 - q m_j)``, one rule for each term.
 
-    Up to 48 agents: Gauss-Legendre with ceil(n/2) nodes, exact for polynomials of degree n-1. Beyond, the
-    product can fall like exp(-q n): 24 nodes on each of the panels [0, 2^-m], [2^-m, 2^-m+1], ..., [1/2, 1] with
-    2^-m about 16/n, so that on every panel it either falls by at most e^16 or no longer counts.
+    The product is at most ``exp(-q sum_j m_j)``, so nothing of it is left beyond ``reach = 40 / sum_j m_j`` (or 1).
+    On [0, reach] it is a polynomial of degree n with the sum of its ``reach * m_j`` at most 40, which Gauss-Legendre
+    with 32 nodes integrates to rounding error, whatever n; ceil(n/2) nodes are exact.
+
+    Parameters
+    ----------
+    joining : Array
+        ``m_j`` in [0, 1], shape (r, n): how much of its term agent j takes away by joining.
+
+    Returns
+    -------
+    q, weights : Array
+        Each of shape (r, Q).
+    reach : Array
+        Upper end of the interval, shape (r,).
 
     Examples
     --------
-    >>> q, weights = unit_interval_rule(5)
-    >>> len(q), round(float(weights @ q**4), 12)
-    (3, 0.2)
+    >>> m = np.array([[1.0, 0.5, 0.25], [0.0, 0.0, 0.0]])
+    >>> q, weights, reach = coalition_rule(m)
+    >>> products = (1.0 - q[:, :, None] * m[:, None, :]).prod(axis=2)
+    >>> ((weights * products).sum(axis=1) * 96).round(9)  # 37/96 and 1, by hand
+    array([37., 96.])
     """
-    if n_agents <= 48:
-        edges, n_nodes = np.array([0.0, 1.0]), max(1, -(-n_agents // 2))
-    else:
-        edges = np.append(0.0, 2.0 ** -np.arange(np.ceil(np.log2(n_agents / 16.0)), -1.0, -1.0))
-        n_nodes = 24
-    x, w = np.polynomial.legendre.leggauss(n_nodes)
-    width = np.diff(edges)[:, None]
-    nodes = (edges[:-1, None] + width * (x + 1.0) / 2.0).ravel()
-    return read_only(nodes), read_only((width * w / 2.0).ravel())
+    reach = np.minimum(1.0, 40.0 / np.maximum(joining.sum(axis=1), 1e-300))
+    x, w = _legendre(min(_NODES, max(1, -(-joining.shape[1] // 2))))
+    return reach[:, None] * x, reach[:, None] * w, reach
+
+
+@lru_cache(maxsize=_NODES)
+def _legendre(count: int) -> tuple[Array, Array]:
+    """Gauss-Legendre nodes and weights on [0, 1]."""
+    x, w = np.polynomial.legendre.leggauss(count)
+    return read_only((x + 1.0) / 2.0), read_only(w / 2.0)
 
 
 @lru_cache(maxsize=128)
