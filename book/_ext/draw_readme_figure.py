@@ -22,7 +22,13 @@ fair = found[mechanisms[1]]
 value = game.payoff.values(fair.contributions)
 rows = np.arange(3)[::-1]
 right.barh(rows + 0.2, value, 0.36, color="#BBBBBB", label="value of the model")
-right.barh(rows - 0.2, fair.payments, 0.36, color=plotting.colour(mechanisms[1]), label="payment")
+right.barh(
+    rows - 0.2,
+    fair.payments,
+    0.36,
+    color=plotting.colour(mechanisms[1]),
+    label="payment",
+)
 right.axvline(0.0, color=plotting.INK, linewidth=1)
 right.set_yticks(rows, [f"agent {i + 1}" for i in range(3)])
 right.set_xlabel("payoff units")
@@ -30,4 +36,8 @@ right.grid(axis="y", visible=False)
 right.set_ylim(-1.2, 2.5)
 right.legend(loc="lower right", fontsize=9, ncols=2)
 right.set_title(r"$\mathcal{M}^{Shap}$ pays what was given")
-fig.savefig(Path(__file__).parents[1] / "_static" / "first-figure.png", dpi=160, metadata={"Software": None})
+fig.savefig(
+    Path(__file__).parents[1] / "_static" / "first-figure.png",
+    dpi=160,
+    metadata={"Software": None},
+)

@@ -1,0 +1,69 @@
+# `make` alone lists the targets. Each does its own set-up, into .venv.
+
+# The first Python that is new enough; `make PYTHON=/path/to/python3 ...` overrides it.
+PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11,\
+	$(shell $(p) -c 'import sys; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)))
+
+BIN := .venv/bin
+READY := .venv/.ready
+BUILD := $(BIN)/jupyter-book build book --config _config.yml --toc $(CURDIR)/_toc.yml --path-output . -W --keep-going
+PAGE := _build/html/index.html
+SOURCES := $(shell find fedshap -name '*.py')
+# Workers of the test run: one per core, four at most (a chapter of its own keeps a core busy).
+WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ $$n -lt 4 ] && echo $$n || echo 4)
+
+.DEFAULT_GOAL := help
+.PHONY: help book site test check lab figure clean distclean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
+
+book: $(READY) _build/executed  ## execute every chapter on this machine and build the book
+	$(BUILD)
+	@$(SHOW)
+
+site: $(READY)  ## build the book from the stored outputs, executing nothing
+	BOOK_EXECUTE=off $(BUILD)
+	@$(SHOW)
+
+test: check  ## run all tests: package, chapters, built pages
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST)
+
+check: $(READY)  ## lint, format and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+
+lab: $(READY)  ## open the chapters in JupyterLab
+	$(BIN)/jupyter lab book
+
+figure: $(READY)  ## draw the README's figure again
+	$(BIN)/python book/_ext/draw_readme_figure.py
+
+clean:  ## remove what was built; .venv stays
+	rm -rf _build build dist .pytest_cache .hypothesis
+	find . -name .venv -prune -o \( -name __pycache__ -o -name .ruff_cache \) -type d -exec rm -rf {} +
+
+distclean: clean  ## remove .venv as well
+	rm -rf .venv
+
+# ---- set-up ---------------------------------------------------------------------------------------
+
+$(READY): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found; say where it is: make PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[all]'
+	@touch $@
+
+# Executed outputs are kept as long as the chapter's code is the same. They are also the package's,
+# so a change of the package drops them.
+_build/executed: $(SOURCES) pyproject.toml
+	rm -rf _build/.jupyter_cache _build/.doctrees
+	@mkdir -p _build && touch $@
+
+# Say where the book is, and open it where there is a screen.
+define SHOW
+echo; echo "The book is in $(CURDIR)/$(PAGE)"; \
+if [ -z "$$CI" ] && { [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || [ "$$(uname)" = Darwin ]; }; then \
+	$(BIN)/python -m webbrowser "file://$(CURDIR)/$(PAGE)" >/dev/null 2>&1 || true; fi
+endef
