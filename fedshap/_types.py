@@ -25,7 +25,10 @@ Jacobian: TypeAlias = Array
 Order: TypeAlias = NDArray[np.intp]
 """A permutation of the agents, shape (n,)."""
 
+Agents: TypeAlias = NDArray[np.intp] | None
+"""Some agents, shape (m,); None stands for all of them, in order."""
+
 RandomSource: TypeAlias = int | np.random.Generator
 """A seed or a generator: the only ways randomness enters the package."""
 
-__all__ = ["Array", "ArrayLike", "Jacobian", "Order", "PerAgent", "Profile", "RandomSource"]
+__all__ = ["Agents", "Array", "ArrayLike", "Jacobian", "Order", "PerAgent", "Profile", "RandomSource"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fedshap._types import Array, ArrayLike, RandomSource
+from fedshap._types import Agents, Array, ArrayLike, RandomSource
 
 
 def as_array(
@@ -22,6 +22,8 @@ def as_array(
     ``minimum`` and ``maximum`` are inclusive, ``below`` is exclusive; ``finite=False`` admits +infinity.
     """
     try:
+        if np.iscomplexobj(value):
+            raise TypeError("complex numbers have no order")
         array = np.array(value, dtype=float)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be an array of numbers; got {value!r}") from error
@@ -100,6 +102,11 @@ def as_labels(name: str, value: ArrayLike, n_agents: int, n_groups: int) -> NDAr
     labels = labels.astype(np.intp)
     labels.setflags(write=False)
     return labels
+
+
+def everybody(n_agents: int, agents: Agents) -> NDArray[np.intp]:
+    """The agents meant: those given, or all of them."""
+    return np.arange(n_agents) if agents is None else agents
 
 
 def as_generator(rng: RandomSource) -> np.random.Generator:

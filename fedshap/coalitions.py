@@ -11,7 +11,7 @@ from math import comb
 
 import numpy as np
 
-from fedshap._types import Array, Order, PerAgent, Profile
+from fedshap._types import Array, Jacobian, Order, PerAgent, Profile
 from fedshap.payoffs import Payoff
 
 MAX_EXACT = 20
@@ -63,6 +63,18 @@ def exact_gradient(payoff: Payoff, s: Profile) -> PerAgent:
     return _over_coalitions(n, lambda members: weighted(members[members.any(axis=1)])).sum(axis=0)
 
 
+def exact_hessian(payoff: Payoff, s: Profile) -> Jacobian:
+    """Central differences of the own-gradient, one-sided near zero, made symmetric."""
+    low, high = np.maximum(s - 1e-5 * np.maximum(s, 1.0), 0.0), s + 1e-5 * np.maximum(s, 1.0)
+    rows = []
+    for j in range(len(s)):
+        moved = np.tile(s, (2, 1))
+        moved[:, j] = low[j], high[j]
+        rows.append((exact_gradient(payoff, moved[1]) - exact_gradient(payoff, moved[0])) / (high[j] - low[j]))
+    hessian = np.array(rows)
+    return (hessian + hessian.T) / 2.0
+
+
 def exact_potential(payoff: Payoff, s: Profile) -> Array:
     n = len(s)
     empty = payoff.total(np.zeros(n))
@@ -89,6 +101,18 @@ def exact_deviations(payoff: Payoff, s: Profile, agent: int, x: Array) -> Array:
         return ((surplus[1:] - surplus[0]) @ weights[members.sum(axis=1).astype(int)])[None]
 
     return _over_coalitions(n - 1, weighted).sum(axis=0)
+
+
+def sample_orders(
+    payoff: Payoff,
+    s: Profile,
+    count: int,
+    generator: np.random.Generator,
+    statistic: Callable[[Payoff, Profile, Order], Array],
+) -> tuple[Array, Array]:
+    """Mean and standard error of a statistic of one random order of the agents."""
+    draws = np.array([statistic(payoff, s, generator.permutation(len(s))) for _ in range(count)])
+    return draws.mean(axis=0), draws.std(axis=0, ddof=1) / np.sqrt(count)
 
 
 def _growing(s: Profile, order: Order) -> Profile:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedshap._types import Array, ArrayLike, PerAgent
 from fedshap._validation import as_array, as_per_agent, as_profile, read_only
@@ -36,6 +37,10 @@ class Cost(ABC):
     @abstractmethod
     def second_derivatives(self, s: ArrayLike) -> PerAgent:
         """Curvatures ``c_i''(s_i)``, shape (..., n); may be infinite at zero."""
+
+    @abstractmethod
+    def of(self, agents: NDArray[np.intp]) -> Cost:
+        """The costs of some agents, in the order given."""
 
 
 class LinearCost(Cost):
@@ -69,6 +74,9 @@ class LinearCost(Cost):
 
     def second_derivatives(self, s: ArrayLike) -> PerAgent:
         return np.zeros_like(as_profile("s", s, self.n_agents))
+
+    def of(self, agents: NDArray[np.intp]) -> LinearCost:
+        return LinearCost(self.rates[agents], self.fixed[agents])
 
 
 class PowerCost(Cost):
@@ -107,6 +115,9 @@ class PowerCost(Cost):
         with np.errstate(divide="ignore", invalid="ignore"):
             curvature = factor * s ** (self.exponent - 2.0)
         return np.where(factor > 0.0, curvature, 0.0)
+
+    def of(self, agents: NDArray[np.intp]) -> PowerCost:
+        return PowerCost(self.rates[agents], self.exponent[agents])
 
 
 def _rates(rates: ArrayLike) -> Array:

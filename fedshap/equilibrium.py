@@ -9,15 +9,19 @@ potential where the mechanism has one, and otherwise iterates best responses. Ei
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
 
-from fedshap._types import ArrayLike, PerAgent, Profile
+from fedshap._types import Array, ArrayLike, PerAgent, Profile
 from fedshap._validation import as_interval, read_only
 from fedshap.game import Game
 from fedshap.mechanisms import Mechanism
 from fedshap.solvers import UNBOUNDED, best_responses, initial_profile, maximise
+
+AUDIT = 1000
+"""Most agents whose deviations a certificate searches."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +33,9 @@ class Equilibrium:
     contributions, payments, utilities : Array
         ``s_i``, ``p_i(s)`` and ``u_i(s)``, each of shape (n,).
     regret : float
-        The most that any agent gains by deviating alone, in payoff units.
+        The most that any of the audited agents gains by deviating alone, in payoff units.
+    audited : int
+        Agents whose deviations were searched: all of them up to 1000, else a random 1000 (the same each time).
     method : str
         ``"potential"`` or ``"best responses"``.
     iterations : int
@@ -43,6 +49,7 @@ class Equilibrium:
     payments: PerAgent
     utilities: PerAgent
     regret: float
+    audited: int
     method: str
     iterations: int
     concave: bool | None
@@ -107,9 +114,10 @@ def find_equilibrium(
 
     Notes
     -----
-    For `ShapleyPayment` the potential is maximised over the box of contributions by a projected Newton method. With
-    concave payoffs and convex costs its maximisers are exactly the equilibria. The other mechanisms are solved by
-    best responses, one agent at a time, and Newton steps on the agents strictly between their bounds.
+    For `ShapleyPayment` the potential is maximised over the box of contributions, in time linear in the number of
+    agents for exponential mixtures. With concave payoffs and convex costs its maximisers are exactly the
+    equilibria. The other mechanisms are solved by best responses, one agent at a time, and Newton steps on the
+    agents strictly between their bounds.
 
     Examples
     --------
@@ -125,6 +133,7 @@ def find_equilibrium(
     if on_failure not in ("raise", "return"):
         raise ValueError(f'on_failure must be "raise" or "return"; got {on_failure!r}')
     initial = initial_profile(game, start)
+    _refuse_free_data(game, mechanism, initial)
     potential = mechanism.potential(game)
     if potential is not None:
         s, iterations = maximise(potential, initial)
@@ -132,11 +141,15 @@ def find_equilibrium(
     else:
         s, iterations = best_responses(game, mechanism, initial)
         method = "best responses"
+    agents = np.arange(game.n_agents)
+    if game.n_agents > AUDIT:
+        agents = np.random.default_rng(0).choice(game.n_agents, size=AUDIT, replace=False)
     equilibrium = Equilibrium(
         contributions=read_only(s),
         payments=read_only(mechanism.payments(game, s)),
         utilities=read_only(mechanism.utilities(game, s)),
-        regret=regret(game, mechanism, s),
+        regret=regret(game, mechanism, s, agents=agents),
+        audited=len(agents),
         method=method,
         iterations=iterations,
         concave=game.payoff.concave,
@@ -146,12 +159,26 @@ def find_equilibrium(
     return equilibrium
 
 
-def regret(game: Game, mechanism: Mechanism, s: ArrayLike) -> float:
+def _refuse_free_data(game: Game, mechanism: Mechanism, s: Profile) -> None:
+    """An agent whose data cost nothing, have no limit and earn her something has no best contribution."""
+    far = np.full(game.n_agents, UNBOUNDED)
+    free = np.isinf(game.upper) & (game.cost.derivatives(far) == 0.0)
+    if free.any():
+        gaining = free & (mechanism.marginal_utilities(game, s) > 0.0)
+        if gaining.any():
+            raise ValueError(
+                f"agent {int(gaining.argmax())} gains from contributing without bound, at no cost: give the game a "
+                "finite capacity, or the agent a positive rate"
+            )
+
+
+def regret(game: Game, mechanism: Mechanism, s: ArrayLike, *, agents: ArrayLike | None = None) -> float:
     """The most that any single agent gains by deviating from ``s``.
 
-    Every agent's utility is searched over her interval of contributions, by values alone: a grid, even and
-    geometric, then eight finer grids around the best point. For utilities that are concave in the own contribution
-    this finds the maximum; for others it can only miss peaks narrower than the grid.
+    Every agent's utility is searched over her interval of contributions, by values alone: a grid from 1e-9 to her
+    capacity (or 1e12), twelve points to a decade, and evenly around what she gives; then eight finer grids around the
+    best point. For utilities that are concave in the own contribution this finds the maximum; for others it can only
+    miss peaks narrower than the grid.
 
     Parameters
     ----------
@@ -161,6 +188,8 @@ def regret(game: Game, mechanism: Mechanism, s: ArrayLike) -> float:
         The mechanism played.
     s : array_like
         Contributions, shape (n,).
+    agents : array_like of int, optional
+        Whose deviations to search; all agents if left out.
 
     Returns
     -------
@@ -174,34 +203,28 @@ def regret(game: Game, mechanism: Mechanism, s: ArrayLike) -> float:
     >>> round(fs.regret(game, fs.NoPayment(), [0.0, 0.0, 0.0]), 4)  # agent 0 would move to 2.1623
     0.4675
     """
-    s = game.profile(s)
-    here = mechanism.deviation_utilities(game, s, s[:, None])[:, 0]
-    reach = _reach(game, mechanism, s)
-    if not np.isfinite(reach).all():
-        return float("inf")
-    even = np.linspace(0.0, 1.0, 33)
-    geometric = np.geomspace(1e-9, 0.9, 32)
-    x = np.sort(np.concatenate([reach[:, None] * even, reach[:, None] * geometric, s[:, None]], axis=1), axis=1)
-    best = here
+    s = game.one_profile(s)
+    who = np.arange(game.n_agents) if agents is None else np.asarray(agents, dtype=np.intp)
+    utilities = partial(mechanism.deviation_utilities, game, s, agents=who)
+    here = utilities(s[who, None])[:, 0]
+    x = _deviations(s[who], game.upper[who])
+    best, at_peak = here, x[:, :1]
     for _ in range(9):
-        utilities = mechanism.deviation_utilities(game, s, x)
-        peak = utilities.argmax(axis=1)[:, None]
-        best = np.maximum(best, np.take_along_axis(utilities, peak, axis=1)[:, 0])
-        low = np.take_along_axis(x, np.maximum(peak - 1, 0), axis=1)
-        high = np.take_along_axis(x, np.minimum(peak + 1, x.shape[1] - 1), axis=1)
-        x = low + (high - low) * np.linspace(0.0, 1.0, 17)
-    return float((best - here).max())
+        values = utilities(x)
+        peak = values.argmax(axis=1)[:, None]
+        best = np.maximum(best, np.take_along_axis(values, peak, axis=1)[:, 0])
+        at_peak = np.take_along_axis(x, peak, axis=1)
+        low = np.max(x, axis=1, where=x < at_peak, initial=0.0)[:, None]
+        high = np.min(x, axis=1, where=x > at_peak, initial=np.inf)[:, None]
+        x = low + (np.where(np.isfinite(high), high, at_peak) - low) * np.linspace(0.0, 1.0, 17)
+    still_rising = ~np.isfinite(game.upper[who]) & (at_peak[:, 0] >= UNBOUNDED)
+    return float(np.where(still_rising, np.inf, best - here).max())
 
 
-def _reach(game: Game, mechanism: Mechanism, s: Profile) -> PerAgent:
-    """How far to search for each agent, shape (n,): her capacity, or far past where her utility has turned down."""
-    reach = np.where(np.isfinite(game.upper), game.upper, np.maximum(4.0 * s, 16.0))
-    while True:
-        x = reach[:, None] * np.array([0.25, 0.5, 1.0])
-        low, middle, high = mechanism.deviation_utilities(game, s, x).T
-        rising = ~np.isfinite(game.upper) & ((high >= middle) | (middle >= low)) & (high != low)
-        if not rising.any():
-            return reach
-        reach = np.where(rising, 4.0 * reach, reach)
-        if reach.max() > UNBOUNDED:
-            return np.where(rising, np.inf, reach)
+def _deviations(s: PerAgent, upper: PerAgent) -> Array:
+    """Contributions to try for each agent, shape (m, P): twelve to a decade, up to her capacity or to 1e12; and,
+    evenly, up to four times what she gives."""
+    reach = np.minimum(upper, UNBOUNDED)
+    geometric = np.minimum(np.geomspace(1e-9, UNBOUNDED, 253), reach[:, None])
+    even = np.minimum(np.maximum(4.0 * s, 16.0), reach)[:, None] * np.linspace(0.0, 1.0, 33)
+    return np.sort(np.hstack([even, geometric, s[:, None]]), axis=1)

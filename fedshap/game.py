@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fedshap._types import Array, ArrayLike, PerAgent, Profile
-from fedshap._validation import as_per_agent, as_profile
+from fedshap._validation import as_array, as_per_agent, as_profile
 from fedshap.costs import Cost
 from fedshap.payoffs import Payoff
 
@@ -65,16 +65,23 @@ class Game:
         """Number of agents ``n``."""
         return self.payoff.n_agents
 
-    def profile(self, s: ArrayLike) -> Profile:
+    def profile(self, s: ArrayLike, *, name: str = "s") -> Profile:
         """Check ``s`` as contributions of this game, shape (..., n), within the capacities; return a copy."""
-        s = as_profile("s", s, self.n_agents)
+        s = as_profile(name, s, self.n_agents)
         if (s > self.upper).any():
             agent = int(np.argwhere(s > self.upper)[0][-1])
             raise ValueError(
-                f"s must not exceed the capacities; agent {agent} would contribute {s[..., agent].max():g} "
+                f"{name} must not exceed the capacities; agent {agent} would contribute {s[..., agent].max():g} "
                 f"of at most {self.upper[agent]:g}"
             )
         return s
+
+    def one_profile(self, s: ArrayLike, *, name: str = "s") -> Profile:
+        """Check ``s`` as a single profile of this game, shape (n,); return a copy."""
+        profile = as_array(name, s, minimum=0.0)
+        if profile.shape != (self.n_agents,):
+            raise ValueError(f"{name} must be one profile of shape ({self.n_agents},); got shape {profile.shape}")
+        return self.profile(profile, name=name)
 
     def surplus(self, s: ArrayLike) -> Array:
         """Total payoff ``A(s) = sum_i a_i(s)``, shape (...)."""

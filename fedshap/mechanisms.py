@@ -15,16 +15,17 @@ from functools import lru_cache, partial
 import numpy as np
 from scipy.optimize import root_scalar
 
-from fedshap._types import Array, ArrayLike, Jacobian, PerAgent, Profile
-from fedshap._validation import as_interval
+from fedshap._types import Agents, Array, ArrayLike, PerAgent, Profile
+from fedshap._validation import as_interval, everybody, read_only
 from fedshap.game import Game
 from fedshap.shapley import (
     deviation_values,
+    shapley_expansion,
     shapley_gradient,
-    shapley_hessian,
     shapley_potential,
     shapley_values,
 )
+from fedshap.summation import Expansion
 
 
 class Mechanism(ABC):
@@ -47,8 +48,11 @@ class Mechanism(ABC):
         """Own derivatives ``d u_i / d s_i``, shape (..., n)."""
 
     @abstractmethod
-    def deviation_utilities(self, game: Game, s: ArrayLike, x: Array) -> Array:
-        """Utility of agent i were she alone to contribute ``x[i, p]``: ``s`` (n,), ``x`` (n, P) -> (n, P)."""
+    def deviation_utilities(self, game: Game, s: ArrayLike, x: Array, agents: Agents = None) -> Array:
+        """Utility of ``agents[m]`` were she alone to contribute ``x[m, p]``: ``s`` (n,), ``x`` (m, P) -> (m, P).
+
+        All agents, in order, if ``agents`` is None.
+        """
 
     def potential(self, game: Game) -> Potential | None:
         """The exact potential of the game among the agents; None if none is known."""
@@ -59,7 +63,7 @@ class Mechanism(ABC):
 class Potential:
     """An exact potential: every unilateral change of ``u_i`` equals the change of ``value``.
 
-    ``value``, ``gradient`` and ``hessian`` take one profile of shape (n,) and return a float, (n,) and (n, n).
+    Both methods take one profile of shape (n,).
     """
 
     game: Game
@@ -68,13 +72,15 @@ class Potential:
         """``Phi(s) = P(s) - sum_i c_i(s_i)``."""
         return float(shapley_potential(self.game, s) - self.game.costs(s).sum())
 
-    def gradient(self, s: Profile) -> PerAgent:
-        """Own-gradients of the utilities, all at once."""
-        return shapley_gradient(self.game, s) - self.game.cost.derivatives(s)
-
-    def hessian(self, s: Profile) -> Jacobian:
-        """Symmetric: an exact potential game has no other Jacobian of own-gradients."""
-        return shapley_hessian(self.game, s) - np.diag(self.game.cost.second_derivatives(s))
+    def expansion(self, s: Profile) -> Expansion:
+        """Value, gradient and curvature at ``s``: the gradient holds the own-gradients of all utilities."""
+        surplus, cost = shapley_expansion(self.game, s), self.game.cost
+        return Expansion(
+            value=surplus.value - float(self.game.costs(s).sum()),
+            gradient=surplus.gradient - cost.derivatives(s),
+            own=surplus.own + np.minimum(cost.second_derivatives(s), 1e12),
+            shared=surplus.shared,
+        )
 
 
 class NoPayment(Mechanism):
@@ -95,8 +101,8 @@ class NoPayment(Mechanism):
         s = game.profile(s)
         return game.payoff.own_gradient(s) - game.cost.derivatives(s)
 
-    def deviation_utilities(self, game: Game, s: ArrayLike, x: Array) -> Array:
-        return game.payoff.own_values(game.profile(s), x) - game.cost.values(x.T).T
+    def deviation_utilities(self, game: Game, s: ArrayLike, x: Array, agents: Agents = None) -> Array:
+        return game.payoff.own_values(game.profile(s), x, agents) - _costs(game, x, agents)
 
 
 class CostSharing(Mechanism):
@@ -136,9 +142,10 @@ class CostSharing(Mechanism):
         s = game.profile(s)
         return game.payoff.own_gradient(s) - (1.0 - self.beta) * game.cost.derivatives(s)
 
-    def deviation_utilities(self, game: Game, s: ArrayLike, x: Array) -> Array:
-        own = game.payoff.own_values(game.profile(s), x) - (1.0 - self.beta) * game.cost.values(x.T).T
-        return own - self.beta * self._of_others(game.costs(s))[:, None]
+    def deviation_utilities(self, game: Game, s: ArrayLike, x: Array, agents: Agents = None) -> Array:
+        payoffs = game.payoff.own_values(game.profile(s), x, agents)
+        of_others = self._of_others(game.costs(s))[everybody(game.n_agents, agents), None]
+        return payoffs - (1.0 - self.beta) * _costs(game, x, agents) - self.beta * of_others
 
     @staticmethod
     def _of_others(costs: PerAgent) -> PerAgent:
@@ -197,9 +204,13 @@ class AccuracyShaping(Mechanism):
         shaped = curve < game.payoff.values(s)
         return np.where(shaped, slope, game.payoff.own_gradient(s)) - game.cost.derivatives(s)
 
-    def deviation_utilities(self, game: Game, s: ArrayLike, x: Array) -> Array:
-        curve = self._curve(game, x.T)[0].T
-        return np.minimum(game.payoff.own_values(game.profile(s), x), curve) - game.cost.values(x.T).T
+    def deviation_utilities(self, game: Game, s: ArrayLike, x: Array, agents: Agents = None) -> Array:
+        who = everybody(game.n_agents, agents)
+        columns = np.zeros((x.shape[1], game.n_agents))
+        columns[:, who] = x.T
+        curve = self._curve(game, columns)[0][:, who].T
+        payoffs = game.payoff.own_values(game.profile(s), x, agents)
+        return np.minimum(payoffs, curve) - _costs(game, x, agents)
 
     def solo_optima(self, game: Game) -> PerAgent:
         """What each agent would contribute alone, ``argmax_x a_i(x e_i) - c_i(x)``, shape (n,)."""
@@ -215,8 +226,10 @@ class AccuracyShaping(Mechanism):
         start = self.solo_optima(game)
         value, slope = _solo(game, np.minimum(x, start))
         beyond = game.cost.values(x) - game.cost.values(start) + self.epsilon * (x - start)
-        rewarded = game.cost.derivatives(x) + self.epsilon
-        return np.where(x > start, value + beyond, value), np.where(x >= start, rewarded, slope)
+        marginal_cost = game.cost.derivatives(x)
+        # Below her solo optimum an agent wants to go on. Rounding in a payoff's slope must not say otherwise.
+        slope = np.maximum(slope, marginal_cost + min(self.epsilon, 1e-12))
+        return np.where(x > start, value + beyond, value), np.where(x >= start, marginal_cost + self.epsilon, slope)
 
 
 class ShapleyPayment(Mechanism):
@@ -247,15 +260,17 @@ class ShapleyPayment(Mechanism):
     def marginal_utilities(self, game: Game, s: ArrayLike) -> PerAgent:
         return shapley_gradient(game, s) - game.cost.derivatives(s)
 
-    def deviation_utilities(self, game: Game, s: ArrayLike, x: Array) -> Array:
-        return deviation_values(game, s, x) - game.cost.values(x.T).T
+    def deviation_utilities(self, game: Game, s: ArrayLike, x: Array, agents: Agents = None) -> Array:
+        return deviation_values(game, s, x, agents) - _costs(game, x, agents)
 
     def potential(self, game: Game) -> Potential:
         return Potential(game)
 
 
-def own_optimum(marginal: Callable[[float], float], upper: float) -> float:
-    """Where in [0, upper] one agent stops: the zero of a marginal utility that changes sign at most once, from + to -.
+def own_optimum(marginal: Callable[[float], float], upper: float, start: float = 1.0) -> float:
+    """Where in [0, upper] one agent stops: where her marginal utility changes sign, from + to -.
+
+    If it does so more than once, the place that she reaches uphill from ``start``, or zero.
 
     Raises
     ------
@@ -267,19 +282,24 @@ def own_optimum(marginal: Callable[[float], float], upper: float) -> float:
     >>> round(own_optimum(lambda x: 1.0 / (1.0 + x) ** 2 - 0.25, np.inf), 9), own_optimum(lambda x: -1.0, 5.0)
     (1.0, 0.0)
     """
-    if marginal(0.0) <= 0.0:
+    low, high = 0.0, min(start, upper) or min(1.0, upper)
+    if marginal(high) < 0.0 and marginal(0.0) <= 0.0:
         return 0.0
-    reach = upper if np.isfinite(upper) else 1.0
-    while marginal(reach) >= 0.0:
-        if np.isfinite(upper):
+    while marginal(high) >= 0.0:
+        if high == upper:
             return upper
-        if reach > 1e12:
+        if high > 1e12:
             raise ValueError(
                 "an agent gains from contributing without bound: give the game a finite capacity, or the agent "
                 "a cost that outgrows her payoff"
             )
-        reach *= 4.0
-    return float(root_scalar(marginal, bracket=(0.0, reach), xtol=1e-14 * max(1.0, reach), rtol=1e-15).root)
+        low, high = high, min(4.0 * high, upper)
+    return float(root_scalar(marginal, bracket=(low, high), xtol=1e-18, rtol=1e-15).root) if low < high else low
+
+
+def _costs(game: Game, x: Array, agents: Agents) -> Array:
+    """Costs of ``agents[m]`` at ``x[m, p]``, shape (m, P)."""
+    return game.cost.of(everybody(game.n_agents, agents)).values(x.T).T
 
 
 @lru_cache(maxsize=16)
@@ -291,7 +311,7 @@ def _solo_optima(game: Game) -> PerAgent:
         profile[agent] = x
         return float((game.payoff.own_gradient(profile) - game.cost.derivatives(profile))[agent])
 
-    return np.array([own_optimum(partial(marginal, i), game.upper[i]) for i in range(game.n_agents)])
+    return read_only(np.array([own_optimum(partial(marginal, i), game.upper[i]) for i in range(game.n_agents)]))
 
 
 def _solo(game: Game, x: Array) -> tuple[PerAgent, PerAgent]:

@@ -59,9 +59,8 @@ def reciprocity(game: Game, mechanism: Mechanism, s: ArrayLike) -> float:
     >>> round(fs.reciprocity(game, fs.NoPayment(), [3.0, 1.0, 0.0]), 4)
     0.5079
     """
+    s = game.one_profile(s)
     contributed = shapley_values(game, s)
-    if contributed.ndim != 1:
-        raise ValueError(f"s must be one profile of shape ({game.n_agents},); got shape {np.shape(s)}")
     if (contributed < 0.0).any():
         agent = int(contributed.argmin())
         raise ValueError(
@@ -87,8 +86,8 @@ def unequal_treatment(game: Game, mechanism: Mechanism, s: ArrayLike, identical:
     >>> round(fs.unequal_treatment(game, fs.ShapleyPayment(), [2.0, 2.0, 1.0], identical=[0, 1]), 12)
     0.0
     """
-    agents = list(identical)
-    if len(agents) < 2 or any(not 0 <= i < game.n_agents for i in agents):
+    agents = np.unique(np.asarray(identical))
+    if len(agents) < 2 or not np.issubdtype(agents.dtype, np.integer) or agents[0] < 0 or agents[-1] >= game.n_agents:
         raise ValueError(f"identical must name at least two agents in 0..{game.n_agents - 1}; got {identical!r}")
     return float(np.ptp(mechanism.payments(game, s)[..., agents], axis=-1).max())
 

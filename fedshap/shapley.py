@@ -32,11 +32,12 @@ from typing import Literal, NamedTuple, TypeAlias, overload
 import numpy as np
 
 from fedshap import coalitions
-from fedshap._types import Array, ArrayLike, Jacobian, Order, PerAgent, Profile, RandomSource
-from fedshap._validation import as_count, as_generator
+from fedshap._types import Agents, Array, ArrayLike, Jacobian, Order, PerAgent, Profile, RandomSource
+from fedshap._validation import as_count, as_generator, everybody
 from fedshap.game import Game
 from fedshap.mixtures import has_mixture, mixture
 from fedshap.payoffs import Payoff
+from fedshap.summation import CoalitionIntegrals, Expansion
 
 Method: TypeAlias = Literal["auto", "exact", "quadrature"]
 
@@ -109,7 +110,7 @@ def shapley_values(
     if method == "permutation":
         return _sample(game, s, permutations, rng, coalitions.marginal_contributions)
     if _choose(game, method) == "quadrature":
-        return _rowwise(game, s, lambda x: mixture(game.payoff, x).shapley_values(x))
+        return _rowwise(game, s, lambda x: _integrals(game, x).values())
     return _rowwise(game, s, lambda x: coalitions.exact_values(game.payoff, x))
 
 
@@ -142,7 +143,7 @@ def shapley_gradient(
     if method == "permutation":
         return _sample(game, s, permutations, rng, coalitions.marginal_gradients)
     if _choose(game, method) == "quadrature":
-        return _rowwise(game, s, lambda x: mixture(game.payoff, x).own_gradient(x))
+        return _rowwise(game, s, lambda x: _integrals(game, x).own_gradient())
     return _rowwise(game, s, lambda x: coalitions.exact_gradient(game.payoff, x))
 
 
@@ -177,7 +178,7 @@ def shapley_potential(
     if method == "permutation":
         return _sample(game, s, permutations, rng, coalitions.coalition_averages)
     if _choose(game, method) == "quadrature":
-        return _rowwise(game, s, lambda x: np.array(mixture(game.payoff, x).potential(x)))
+        return _rowwise(game, s, lambda x: np.array(_integrals(game, x).potential()))
     return _rowwise(game, s, lambda x: coalitions.exact_potential(game.payoff, x))
 
 
@@ -203,25 +204,40 @@ def shapley_hessian(game: Game, s: ArrayLike) -> Jacobian:
            [-0.02  , -0.334 , -0.076 ],
            [-0.023 , -0.076 , -0.6796]])
     """
-    s = _single(game, s)
+    s = game.one_profile(s)
     if _choose(game, "auto") == "quadrature":
-        return mixture(game.payoff, s).hessian(s)
-    steps = 1e-5 * np.maximum(s, 1.0)
-    low, high = np.maximum(s - steps, 0.0), s + steps
-    rows = [
-        (
-            coalitions.exact_gradient(game.payoff, _moved(s, j, high[j]))
-            - coalitions.exact_gradient(game.payoff, _moved(s, j, low[j]))
-        )
-        / (high[j] - low[j])
-        for j in range(len(s))
-    ]
-    hessian = np.array(rows)
-    return (hessian + hessian.T) / 2.0
+        expansion = _integrals(game, s).expansion()
+        return -np.diag(expansion.own) - expansion.shared @ expansion.shared.T
+    return coalitions.exact_hessian(game.payoff, s)
 
 
-def deviation_values(game: Game, s: ArrayLike, x: Array) -> Array:
-    """Shapley value of agent i were she alone to contribute ``x[i, p]`` instead of ``s[i]``.
+def shapley_expansion(game: Game, s: Profile) -> Expansion:
+    """Value, gradient and curvature of the potential at one profile of shape (n,), for solvers.
+
+    Where the payoff is not known to be concave, positive curvatures are turned negative: the expansion then is a
+    direction of ascent, not Taylor's.
+
+    Examples
+    --------
+    >>> import fedshap as fs
+    >>> game = fs.Game(fs.PowerLaw(3), fs.LinearCost([0.10, 0.25, 0.40]))
+    >>> s = np.array([3.0, 1.0, 0.5])
+    >>> e = shapley_expansion(game, s)
+    >>> bool(abs(e.gradient - fs.shapley_gradient(game, s)).max() < 1e-12)
+    True
+    """
+    if _choose(game, "auto") == "quadrature":
+        return _integrals(game, s).expansion()
+    value, gradient = float(coalitions.exact_potential(game.payoff, s)), coalitions.exact_gradient(game.payoff, s)
+    hessian = np.nan_to_num(coalitions.exact_hessian(game.payoff, s), posinf=1e12, neginf=-1e12)
+    eigenvalues, vectors = np.linalg.eigh(-hessian)
+    curvatures = np.maximum(np.abs(eigenvalues), 1e-12 * max(float(np.abs(eigenvalues).max()), 1e-300))
+    least = 0.5 * float(curvatures.min())
+    return Expansion(value, gradient, np.full(len(s), least), vectors * np.sqrt(curvatures - least))
+
+
+def deviation_values(game: Game, s: ArrayLike, x: Array, agents: Agents = None) -> Array:
+    """Shapley value of ``agents[m]`` were she alone to contribute ``x[m, p]`` instead of her part of ``s``.
 
     Parameters
     ----------
@@ -230,26 +246,34 @@ def deviation_values(game: Game, s: ArrayLike, x: Array) -> Array:
     s : array_like
         Contributions, shape (n,).
     x : Array
-        Deviations to try, shape (n, P), non-negative.
+        Deviations to try, shape (m, P), non-negative.
+    agents : array of int, optional
+        Who deviates, shape (m,); everybody if left out.
 
     Returns
     -------
     Array
-        Shape (n, P).
+        Shape (m, P).
 
     Examples
     --------
     >>> import fedshap as fs
-    >>> import numpy as np
     >>> game = fs.Game(fs.PowerLaw(3), fs.LinearCost([0.10, 0.25, 0.40]))
-    >>> deviation_values(game, [3.0, 1.0, 0.0], np.array([[3.0], [1.0], [0.0]])).ravel().round(6)
-    array([1.575, 0.825, 0.   ])
+    >>> deviation_values(game, [3.0, 1.0, 0.0], np.array([[3.0], [0.0]]), np.array([0, 2])).ravel().round(6)
+    array([1.575, 0.   ])
     """
-    s = _single(game, s)
+    s = game.one_profile(s)
+    who = everybody(game.n_agents, agents)
     if _choose(game, "auto") == "quadrature":
-        reach = np.maximum(s, x.max(axis=1))
-        return mixture(game.payoff, reach).deviation_values(s, x)
-    return np.stack([coalitions.exact_deviations(game.payoff, s, i, x[i]) for i in range(len(s))])
+        reach = s.copy()
+        np.maximum.at(reach, who, x.max(axis=1, initial=0.0))
+        return CoalitionIntegrals(mixture(game.payoff, reach), s).deviation_values(x, who)
+    rows = [coalitions.exact_deviations(game.payoff, s, int(i), row) for i, row in zip(who, x, strict=True)]
+    return np.array(rows).reshape(x.shape)
+
+
+def _integrals(game: Game, s: Profile) -> CoalitionIntegrals:
+    return CoalitionIntegrals(mixture(game.payoff, s), s)
 
 
 def _choose(game: Game, method: str) -> str:
@@ -280,20 +304,6 @@ def _rowwise(game: Game, s: ArrayLike, function: Callable[[Profile], Array]) -> 
     return np.array(rows).reshape((*profile.shape[:-1], *shape))
 
 
-def _single(game: Game, s: ArrayLike) -> Profile:
-    profile = game.profile(s)
-    if profile.ndim != 1:
-        raise ValueError(f"s must be one profile of shape ({game.n_agents},) here; got shape {profile.shape}")
-    return profile
-
-
-def _moved(s: Profile, agent: int, value: float) -> Profile:
-    """``s`` with one agent's contribution replaced."""
-    moved = s.copy()
-    moved[agent] = value
-    return moved
-
-
 def _sample(
     game: Game,
     s: ArrayLike,
@@ -301,11 +311,8 @@ def _sample(
     rng: RandomSource | None,
     statistic: Callable[[Payoff, Profile, Order], Array],
 ) -> Estimate:
-    """Mean and standard error of a statistic of one random order of the agents."""
-    profile = _single(game, s)
+    profile = game.one_profile(s)
     count = as_count("permutations", permutations, minimum=2)
     if rng is None:
         raise ValueError('method="permutation" needs rng: a seed or a numpy Generator')
-    generator = as_generator(rng)
-    draws = np.array([statistic(game.payoff, profile, generator.permutation(game.n_agents)) for _ in range(count)])
-    return Estimate(draws.mean(axis=0), draws.std(axis=0, ddof=1) / np.sqrt(count))
+    return Estimate(*coalitions.sample_orders(game.payoff, profile, count, as_generator(rng), statistic))

@@ -6,12 +6,14 @@ Neither judges its own result; `fedshap.equilibrium.regret` does.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
-from fedshap._types import ArrayLike, Jacobian, PerAgent, Profile
+from fedshap._types import Array, ArrayLike, PerAgent, Profile
 from fedshap.game import Game
 from fedshap.mechanisms import Mechanism, Potential, own_optimum
+from fedshap.summation import Expansion
 
 UNBOUNDED = 1e12
 """A contribution beyond this is taken for one without bound."""
@@ -21,61 +23,93 @@ def initial_profile(game: Game, start: ArrayLike | None) -> Profile:
     """``start`` as one profile of the game; ``min(1, capacity / 2)`` for every agent if None."""
     if start is None:
         return np.minimum(1.0, game.upper / 2.0)
-    s = game.profile(start)
-    if s.shape != (game.n_agents,):
-        raise ValueError(f"start must have shape ({game.n_agents},); got {s.shape}")
-    return s
+    return game.one_profile(start, name="start")
 
 
 def maximise(potential: Potential, start: Profile) -> tuple[Profile, int]:
-    """Maximise the potential over the box by projected Newton steps with backtracking.
+    """Maximise the potential over the box: sequential quadratic programming with backtracking.
 
-    Agents at a bound whose gradient points outside stay there; the others take a Newton step together. Where the
-    potential is not concave, curvatures are made negative first, so that each step is one of ascent.
+    Each step maximises the second-order expansion over the box exactly. Its Hessian is diagonal plus low rank, so
+    that a step costs time linear in the number of agents, and agents change between bound and interior in any number
+    at once. An unbounded agent may grow by a factor of ten or so in a step.
     """
     upper = potential.game.upper
-    s, value, iteration = start, potential.value(start), 0
+    s, here = start, potential.expansion(start)
     for iteration in range(1, 201):
-        gradient = potential.gradient(s)
-        free = ~((s <= 0.0) & (gradient <= 0.0) | (s >= upper) & (gradient >= 0.0))
-        if not free.any():
-            return s, iteration
-        direction = np.zeros_like(s)
-        direction[free] = _newton_direction(potential.hessian(s)[np.ix_(free, free)], gradient[free])
-        s_next, value_next = _backtrack(potential, s, value, gradient, direction)
-        if s_next.max() > UNBOUNDED:
-            agent = int(s_next.argmax())
+        reach = 10.0 * (s + s.mean() + 1.0)
+        step = _maximise_expansion(here, -s, np.minimum(upper - s, reach))
+        promised = float(here.gradient @ step)
+        s, here = _backtrack(potential, s, here, step)
+        if s.max() > UNBOUNDED:
             raise ValueError(
-                f"agent {agent} gains from contributing without bound: give the game a finite capacity, or the "
-                "agent a cost that outgrows her payoff"
+                f"agent {int(s.argmax())} gains from contributing without bound: give the game a finite capacity, "
+                "or the agent a cost that outgrows her payoff"
             )
-        moved = np.abs(s_next - s).max()
-        s, value = s_next, value_next
-        if moved <= 1e-13 * max(1.0, float(s.max())):
+        # The step was taken all the same: where its gain drowns in rounding, it still squares the error of s.
+        if promised <= 1e-15 * (1.0 + abs(here.value)):
+            return s, iteration
+    return s, 200
+
+
+def _maximise_expansion(here: Expansion, lower: PerAgent, upper: PerAgent) -> PerAgent:
+    """The step d that maximises ``g.d - sum_i own_i d_i^2 / 2 - |shared^T d|^2 / 2`` over lower <= d <= upper.
+
+    Given prices ``a = shared^T d`` of the common part, every agent's best step is her own affair:
+    ``d_i = clip((g_i - shared_i . a) / own_i)``. The prices solve a convex problem of a few unknowns, here by a
+    semismooth Newton method.
+    """
+    own = np.maximum(here.own, 1e-14 * float(np.max(here.own, initial=1e-200)))
+    shared = np.ascontiguousarray(here.shared.T)  # (d, n): sums along the last axis are pairwise, hence exact enough
+
+    def respond(prices: Array) -> tuple[PerAgent, Array]:
+        """Everybody's step at these prices, and by how much the prices miss it: the gradient of the dual."""
+        step = np.clip((here.gradient - prices @ shared) / own, lower, upper)
+        return step, prices - (shared * step).sum(axis=1)
+
+    def slope(prices: Array, direction: Array, size: float) -> float:
+        """Derivative of the dual along a direction."""
+        return float(direction @ respond(prices + size * direction)[1])
+
+    prices = np.zeros(len(shared))
+    step, gap = respond(prices)
+    for _ in range(200):
+        free = (step > lower) & (step < upper)
+        inside, flexible = shared[:, free], 1.0 / own[free]
+        # Rounding of an agent's net gradient moves her step by that much over her curvature.
+        blur = 4e-16 * (np.abs(here.gradient[free]) + np.abs(prices) @ np.abs(inside)) * flexible
+        if np.linalg.norm(gap) <= np.linalg.norm(1e-13 * np.abs(shared) @ np.abs(step) + np.abs(inside) @ blur):
             break
-    return s, iteration
+        direction = np.asarray(np.linalg.solve(np.eye(len(prices)) + (inside * flexible) @ inside.T, -gap), dtype=float)
+        size = _flat_point(partial(slope, prices, direction))
+        prices = prices + size * direction
+        step, gap = respond(prices)
+    return step
 
 
-def _newton_direction(hessian: Jacobian, gradient: PerAgent) -> PerAgent:
-    """Solve ``-H d = g`` with the eigenvalues of H made negative and kept away from zero."""
-    eigenvalues, vectors = np.linalg.eigh(np.nan_to_num(hessian, posinf=1e12, neginf=-1e12))
-    curvature = np.maximum(np.abs(eigenvalues), 1e-13 * max(np.abs(eigenvalues).max(), 1e-300))
-    return vectors @ ((vectors.T @ gradient) / curvature)
+def _flat_point(slope: Callable[[float], float]) -> float:
+    """Where the slope of a convex function, negative at 0, has shrunk to a hundredth; 1 is tried first."""
+    start = slope(0.0)
+    low, high, size = 0.0, np.inf, 1.0
+    for _ in range(100):
+        there = slope(size)
+        if abs(there) <= 0.01 * abs(start):
+            break
+        low, high = (size, high) if there < 0.0 else (low, size)
+        size = 2.0 * size if np.isinf(high) else (low + high) / 2.0
+    return size
 
 
-def _backtrack(
-    potential: Potential, s: Profile, value: float, gradient: PerAgent, direction: PerAgent
-) -> tuple[Profile, float]:
-    """Halve the projected step until the potential rises by a fraction of what its gradient promises."""
-    noise = 1e-15 * (1.0 + abs(value))
+def _backtrack(potential: Potential, s: Profile, here: Expansion, step: PerAgent) -> tuple[Profile, Expansion]:
+    """Halve the step until the potential rises by a fraction of what its gradient promises; stay if it never does."""
+    noise = 1e-15 * (1.0 + abs(here.value)) * np.sqrt(len(s))
     size = 1.0
     while size > 1e-12:
-        trial = np.clip(s + size * direction, 0.0, potential.game.upper)
-        trial_value = potential.value(trial)
-        if trial_value >= value + 1e-4 * float(gradient @ (trial - s)) - noise:
-            return trial, trial_value
+        trial = np.clip(s + size * step, 0.0, potential.game.upper)
+        there = potential.expansion(trial)
+        if there.value >= here.value + 1e-4 * float(here.gradient @ (trial - s)) - noise:
+            return trial, there
         size /= 2.0
-    return s, value
+    return s, here
 
 
 def best_responses(game: Game, mechanism: Mechanism, start: Profile) -> tuple[Profile, int]:
@@ -87,8 +121,8 @@ def best_responses(game: Game, mechanism: Mechanism, start: Profile) -> tuple[Pr
     for sweep in range(1, 501):
         previous = s.copy()
         for agent in range(game.n_agents):
-            s = _moved(s, agent, own_optimum(_own_marginal(game, mechanism, s, agent), game.upper[agent]))
-        if np.abs(s - previous).max() <= 1e-13 * max(1.0, float(s.max())):
+            s = _moved(s, agent, own_optimum(_own_marginal(game, mechanism, s, agent), game.upper[agent], s[agent]))
+        if np.abs(s - previous).max() <= 1e-13 * s.max():
             break
         if sweep % 5 == 0:
             s = _newton_polish(game, mechanism, s)
@@ -105,9 +139,12 @@ def _newton_polish(game: Game, mechanism: Mechanism, s: Profile) -> Profile:
     inside = np.flatnonzero((s > 0.0) & (s < game.upper))
     if inside.size == 0:
         return s
-    steps = 1e-6 * np.maximum(s[inside], 1.0)
-    shifted = [mechanism.marginal_utilities(game, _moved(s, int(j), s[j] - h)) for j, h in zip(inside, steps, strict=True)]
-    jacobian = np.array([(marginal - other)[inside] / h for other, h in zip(shifted, steps, strict=True)]).T
+    steps = np.minimum(1e-6 * np.maximum(s[inside], 1.0), s[inside] / 2.0)
+    columns = []
+    for j, h in zip(inside, steps, strict=True):
+        behind = mechanism.marginal_utilities(game, _moved(s, int(j), s[j] - h))
+        columns.append((marginal - behind)[inside] / h)
+    jacobian = np.array(columns).T
     step = np.linalg.lstsq(jacobian, -marginal[inside], rcond=1e-10)[0]
     trial = s.copy()
     trial[inside] += step

@@ -102,7 +102,7 @@ def test_standard_errors_cover():
     """Over noisy replications the errors, in standard errors, are as far from zero as Student's t says."""
     rng = np.random.default_rng(5)
     weights = np.array([[0.30, 0.05, 0.04], [0.06, 0.20, 0.05], [0.05, 0.04, 0.50]])
-    fits = [fit_payoff(GRID, noisy(weights, 0.01, rng), GROUPS) for _ in range(150)]
+    fits = [fit_payoff(GRID, noisy(weights, 0.01, rng), GROUPS) for _ in range(80)]
     z = np.abs([(fit.weights - weights) / fit.standard_errors for fit in fits])
     for errors in (1, 2, 4):
         within = 1 - 2 * student_t(df=27 - 3).sf(errors)

@@ -23,6 +23,8 @@ ORDER = [
     "costs",
     "game",
     "mixtures",
+    "compression",
+    "summation",
     "coalitions",
     "shapley",
     "mechanisms",

@@ -172,14 +172,19 @@ def test_unilateral_changes_of_utility_are_changes_of_the_potential(n: int) -> N
 
 
 @every_setting
-def test_gradient_and_hessian_of_the_potential_are_its_derivatives(setting: Setting) -> None:
+def test_expansion_of_the_potential_holds_its_derivatives(setting: Setting) -> None:
     game, s, step = setting[0], np.array([1.0, 2.0, 0.5]), 1e-4
     potential = fs.ShapleyPayment().potential(game)
+    here = potential.expansion(s)
     ahead, behind = ([s + sign * step * row for row in np.eye(3)] for sign in (1, -1))
     values = [(potential.value(a) - potential.value(b)) / (2 * step) for a, b in zip(ahead, behind, strict=True)]
-    assert_allclose(potential.gradient(s), values, rtol=1e-6, atol=1e-8)
-    slopes = [(potential.gradient(a) - potential.gradient(b)) / (2 * step) for a, b in zip(ahead, behind, strict=True)]
-    assert_allclose(potential.hessian(s), slopes, rtol=1e-6, atol=1e-7)
+    assert_allclose(here.value, potential.value(s), rtol=ROUNDING)
+    assert_allclose(here.gradient, values, rtol=1e-6, atol=1e-8)
+    slopes = [
+        (potential.expansion(a).gradient - potential.expansion(b).gradient) / (2 * step)
+        for a, b in zip(ahead, behind, strict=True)
+    ]
+    assert_allclose(-np.diag(here.own) - here.shared @ here.shared.T, slopes, rtol=1e-6, atol=1e-7)
 
 
 def test_the_other_mechanisms_claim_no_potential() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -16,8 +18,7 @@ NEGATIVE = fs.Game(fs.CustomPayoff(lambda s: 1.0 - s / 10.0, 3), fs.LinearCost([
 
 
 def equilibrium_at(contributions: list[float]) -> fs.Equilibrium:
-    s = np.array(contributions)
-    return fs.Equilibrium(s, s * 0.0, s * 0.0, regret=0.0, method="by hand", iterations=0, concave=True)
+    return replace(fs.find_equilibrium(THREE_AGENTS, fs.NoPayment()), contributions=np.array(contributions))
 
 
 # ---- reciprocity -----------------------------------------------------------------------------------------

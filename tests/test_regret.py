@@ -123,6 +123,15 @@ def test_the_worst_agent_counts() -> None:
     assert_allclose(fs.regret(game, fs.NoPayment(), [1.0, 0.0, 2.0]), 1 / 3 - 1 / 4 - 1 / 16, rtol=1e-12)
 
 
+@every_mechanism
+def test_regret_of_some_agents_searches_only_theirs(mechanism: fs.Mechanism) -> None:
+    s = [3.0, 0.1, 4.0]
+    each = [fs.regret(THREE_AGENTS, mechanism, s, agents=[i]) for i in range(3)]
+    assert len(set(each)) == 3
+    assert_allclose(fs.regret(THREE_AGENTS, mechanism, s), max(each), rtol=1e-12)
+    assert_allclose(fs.regret(THREE_AGENTS, mechanism, s, agents=[2, 1]), max(each[1:]), rtol=1e-12)
+
+
 # ---- payoffs that are not concave: never a wrong answer ----------------------------------------------------
 
 

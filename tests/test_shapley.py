@@ -108,6 +108,15 @@ def test_deviation_values_are_values_of_the_moved_profiles(case: Case) -> None:
             assert_allclose(found[i, p], brute_shapley(case.plain, moved, i), rtol=ROUNDING, atol=ROUNDING)
 
 
+@pytest.mark.parametrize("case", random_cases(3, seed=13), ids=lambda case: case.id)
+def test_deviations_may_go_far_beyond_the_profile(case: Case) -> None:
+    s, far = [0.5, 1.0, 0.0], 1e6
+    found = deviation_values(game_of(case.payoff), s, np.full((3, 1), far))
+    for i in range(3):
+        moved = [far if j == i else z for j, z in enumerate(s)]
+        assert_allclose(found[i, 0], precise_shapley(case.plain, moved)[i], rtol=RELATIVE)
+
+
 # ---- tiny and large contributions ------------------------------------------------------------------------
 
 

@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from fedshap._types import Array, ArrayLike, Jacobian, PerAgent, Profile
-from fedshap._validation import as_profile
+from fedshap._types import Agents, Array, ArrayLike, Jacobian, PerAgent, Profile
+from fedshap._validation import as_profile, everybody
 
 
 class Payoff(ABC):
@@ -44,14 +44,18 @@ class Payoff(ABC):
         """Each agent's derivative in her own contribution, ``d a_i / d s_i``, shape (..., n)."""
         return np.diagonal(self.jacobian(s), axis1=-2, axis2=-1).copy()
 
-    def own_values(self, s: ArrayLike, x: Array) -> Array:
-        """Payoff of agent i were she alone to contribute ``x[i, p]``: ``s`` (n,), ``x`` (n, P) -> (n, P)."""
-        rows = np.empty_like(x)
-        for i in range(self.n_agents):
-            profiles = np.tile(self._profile(s), (x.shape[1], 1))
-            profiles[:, i] = x[i]
-            rows[i] = self.values(profiles)[:, i]
-        return rows
+    def own_values(self, s: ArrayLike, x: Array, agents: Agents = None) -> Array:
+        """Payoff of ``agents[m]`` were she alone to contribute ``x[m, p]``: ``s`` (n,), ``x`` (m, P) -> (m, P).
+
+        All agents, in order, if ``agents`` is None.
+        """
+        profile = self._profile(s)
+        values = np.empty_like(x)
+        for m, agent in enumerate(everybody(self.n_agents, agents)):
+            moved = np.tile(profile, (x.shape[1], 1))
+            moved[:, agent] = x[m]
+            values[m] = self.values(moved)[:, agent]
+        return values
 
     def _profile(self, s: ArrayLike) -> Profile:
         return as_profile("s", s, self.n_agents)

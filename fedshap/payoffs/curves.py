@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import root_scalar
 
-from fedshap._types import Array, ArrayLike, Jacobian, PerAgent
-from fedshap._validation import as_count, as_interval, as_labels, as_square, read_only
+from fedshap._types import Agents, Array, ArrayLike, Jacobian, PerAgent
+from fedshap._validation import as_array, as_count, as_interval, as_labels, as_square, everybody, read_only
 from fedshap.payoffs.base import Payoff
 
 
@@ -61,25 +61,28 @@ class PowerLaw(Payoff):
     ) -> None:
         self.alpha = as_interval("alpha", alpha, 0.0, np.inf)
         self.beta = as_interval("beta", beta, 0.0, 1.0)
-        self.n_agents = _count_agents(n_agents, weights, groups)
+        if weights is None and groups is not None:
+            raise ValueError("groups needs weights: a (T, T) matrix between the T groups")
+        #: Weights between the groups, shape (T, T); without groups every agent is one of her own.
+        self.weights = read_only(np.ones((1, 1))) if weights is None else as_square("weights", weights)
+        labels = None if groups is None else as_array("groups", groups)
+        told = None if weights is None else len(self.weights) if labels is None else labels.size
+        self.n_agents = _count_agents(n_agents, told)
         if weights is None:
-            if groups is not None:
-                raise ValueError("groups needs weights: a (T, T) matrix between the T groups")
-            self.weights = read_only(np.ones((1, 1)))
-            self.groups = np.zeros(self.n_agents, dtype=int)
+            self.groups = np.zeros(self.n_agents, dtype=np.intp)
         else:
-            self.weights = as_square("weights", weights)
             labels = np.arange(self.n_agents) if groups is None else groups
             self.groups = as_labels("groups", labels, self.n_agents, len(self.weights))
         self.groups.setflags(write=False)
         membership = np.zeros((self.n_agents, len(self.weights)))
         membership[np.arange(self.n_agents), self.groups] = 1.0
-        self._membership = read_only(membership)  # (n, T)
+        #: Entry [i, t] is 1 if agent i is in group t, shape (n, T).
+        self.membership = read_only(membership)
         self.group_sizes = read_only(membership.sum(axis=0))  # (T,)
 
     def _arguments(self, s: ArrayLike) -> Array:
         """Weighted sums ``(W s)`` per group, shape (..., T)."""
-        return self._profile(s) @ self._membership @ self.weights.T
+        return self._profile(s) @ self.membership @ self.weights.T
 
     def _slope(self, z: Array) -> Array:
         return self.alpha * self.beta * (1.0 + z) ** (-self.beta - 1.0)
@@ -102,11 +105,13 @@ class PowerLaw(Payoff):
     def own_gradient(self, s: ArrayLike) -> PerAgent:
         return (self._slope(self._arguments(s)) * np.diag(self.weights))[..., self.groups]
 
-    def own_values(self, s: ArrayLike, x: Array) -> Array:
+    def own_values(self, s: ArrayLike, x: Array, agents: Agents = None) -> Array:
         s = self._profile(s)
-        own = np.diag(self.weights)[self.groups]  # (n,)
-        z = (self._arguments(s)[self.groups] - own * s)[:, None] + own[:, None] * x
-        return 1.0 - self.alpha * (1.0 + np.maximum(z, 0.0)) ** -self.beta
+        agents = everybody(self.n_agents, agents)
+        labels = self.groups[agents]
+        own = self.weights[labels, labels][:, None]
+        others = self._arguments(s)[labels, None] - own * s[agents, None]
+        return 1.0 - self.alpha * (1.0 + np.maximum(others, 0.0) + own * x) ** -self.beta
 
 
 class PACBound(Payoff):
@@ -176,13 +181,8 @@ class PACBound(Payoff):
         return np.broadcast_to(slope[..., None, None], (*slope.shape, self.n_agents, self.n_agents)).copy()
 
 
-def _count_agents(n_agents: int | None, weights: ArrayLike | None, groups: ArrayLike | None) -> int:
-    """Number of agents from whichever argument tells it; the arguments must agree."""
-    told = None
-    if groups is not None:
-        told = np.size(groups)
-    elif weights is not None:
-        told = len(np.atleast_1d(np.asarray(weights)))
+def _count_agents(n_agents: int | None, told: int | None) -> int:
+    """Number of agents, from the argument or from the shape of the others; they must agree."""
     if n_agents is None:
         if told is None:
             raise ValueError("n_agents is needed when neither weights nor groups is given")

@@ -49,6 +49,9 @@ class CustomPayoff(Payoff):
         concave: bool | None = None,
     ) -> None:
         self.n_agents = as_count("n_agents", n_agents)
+        for name, given in (("function", function), ("gradient", gradient)):
+            if given is not None and not callable(given):
+                raise ValueError(f"{name} must be callable; got {given!r}")
         self.concave = concave
         self._function = function
         self._gradient = gradient
@@ -80,7 +83,10 @@ class CustomPayoff(Payoff):
 
 def _checked(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
     """Check what a user's function returned."""
-    array = np.asarray(value, dtype=float)
+    try:
+        array = np.asarray(value, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must return an array of numbers; it returned {value!r}") from error
     if array.shape != shape:
         raise ValueError(f"{name} must return an array of shape {shape} here; it returned shape {array.shape}")
     if not np.isfinite(array).all():

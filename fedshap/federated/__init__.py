@@ -1,0 +1,39 @@
+"""The torch half: real data, federated training and the payoffs fitted to it (Sec. 5.1 and App. E of the paper).
+
+Imported only on demand: ``import fedshap`` never loads torch. Needs the extra ``pip install fedshap[train]``.
+"""
+
+try:
+    import torch as _torch  # noqa: F401
+    import tqdm as _tqdm  # noqa: F401
+except ModuleNotFoundError as _error:
+    raise ImportError(
+        f"fedshap.federated needs {_error.name}, which is not installed: pip install fedshap[train]"
+    ) from _error
+
+from fedshap.federated.datasets import DATASETS, Dataset, Federation, load_dataset, partition
+from fedshap.federated.fitting import AccuracyDrop, FittedPayoff, accuracy_drops, fit_payoff
+from fedshap.federated.grid import TrainingRuns, contribution_grid, train_grid
+from fedshap.federated.models import MODELS, ConvNet, build_model
+from fedshap.federated.training import TrainingConfig, TrainingResult, train
+
+__all__ = [
+    "DATASETS",
+    "MODELS",
+    "AccuracyDrop",
+    "ConvNet",
+    "Dataset",
+    "Federation",
+    "FittedPayoff",
+    "TrainingConfig",
+    "TrainingResult",
+    "TrainingRuns",
+    "accuracy_drops",
+    "build_model",
+    "contribution_grid",
+    "fit_payoff",
+    "load_dataset",
+    "partition",
+    "train",
+    "train_grid",
+]
