@@ -12,6 +12,10 @@ SOURCES := $(shell find fedshap -name '*.py')
 # Workers of the test run: one per core, four at most (a chapter of its own keeps a core busy).
 WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ $$n -lt 4 ] && echo $$n || echo 4)
 
+# The matrices here are small: one thread each is faster, and workers do not fight for the cores.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+
 .DEFAULT_GOAL := help
 .PHONY: help book site test check lab figure clean distclean
 

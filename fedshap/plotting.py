@@ -142,7 +142,7 @@ def plot_balance(
     ax.plot(received, rows, marker(mechanism), color=colour(mechanism), markersize=7, label="receives $a_i + p_i$")
     ax.set_yticks(rows, names or [f"agent {i + 1}" for i in range(n)])
     ax.set_ylim(-0.6, n - 0.4)
-    ax.set_xlim(left=min(0.0, float(min(received.min(), contributed.min()))) - 0.05)
+    ax.axvline(0.0, color=INK, linewidth=0.8)
     ax.set_title(label(mechanism))
     return ax
 

@@ -113,20 +113,36 @@ def _backtrack(potential: Potential, s: Profile, here: Expansion, step: PerAgent
 
 
 def best_responses(game: Game, mechanism: Mechanism, start: Profile) -> tuple[Profile, int]:
-    """Best responses, one agent at a time, until nobody moves; Newton steps in between for speed.
+    """Best responses, one agent at a time, until nobody moves; extrapolation and Newton steps in between for speed.
 
     Assumes what concave payoffs guarantee: that each marginal utility changes sign at most once, from + to -.
     """
-    s, sweep = start, 0
+    s, sweep, drift = start, 0, np.zeros_like(start)
     for sweep in range(1, 501):
-        previous = s.copy()
+        previous, last_drift = s, drift
         for agent in range(game.n_agents):
             s = _moved(s, agent, own_optimum(_own_marginal(game, mechanism, s, agent), game.upper[agent], s[agent]))
-        if np.abs(s - previous).max() <= 1e-13 * s.max():
+        drift = s - previous
+        if np.abs(drift).max() <= 1e-13 * s.max():
             break
         if sweep % 5 == 0:
-            s = _newton_polish(game, mechanism, s)
+            s = _newton_polish(game, mechanism, _extrapolate(s, drift, last_drift, game.upper))
     return s, sweep
+
+
+def _extrapolate(s: Profile, drift: Profile, last_drift: Profile, upper: PerAgent) -> Profile:
+    """Go where sweeps that keep their direction are heading: to their limit, or until some agent meets a bound.
+
+    Agents with nearly equal costs and a common payoff replace one another by a tiny amount per sweep.
+    """
+    length, last_length = float(np.linalg.norm(drift)), float(np.linalg.norm(last_drift))
+    if last_length == 0.0 or float(drift @ last_drift) < 0.99 * length * last_length:
+        return s
+    ratio = length / last_length
+    moving = np.abs(drift) > 1e-6 * length
+    room = np.where(drift > 0.0, upper - s, s)[moving] / np.abs(drift[moving])
+    sweeps = min(float(room.min()), ratio / (1.0 - ratio) if ratio < 1.0 else np.inf, 1e12)
+    return np.clip(s + sweeps * drift, 0.0, upper)
 
 
 def _own_marginal(game: Game, mechanism: Mechanism, s: Profile, agent: int) -> Callable[[float], float]:

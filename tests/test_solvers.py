@@ -43,3 +43,11 @@ def test_linear_surplus_gives_all_or_nothing():
     programme = milp(-(worth - game.cost.rates), bounds=(0, game.upper), constraints=LinearConstraint(np.eye(4)))
     np.testing.assert_allclose(found, programme.x, atol=1e-12)
     np.testing.assert_array_equal(found, [1.0, 0.0, 3.0, 0.0])
+
+
+@pytest.mark.parametrize("difference", [1e-2, 1e-4, 1e-6, 1e-10])
+def test_the_slightly_cheaper_agent_replaces_the_other_altogether(difference):
+    """Best responses move a tiny amount per sweep here; with a common payoff the cheapest alone contributes."""
+    game = fs.Game(fs.PowerLaw(3), fs.LinearCost([0.1, 0.1 + difference, 0.4]))
+    found = fs.find_equilibrium(game, fs.NoPayment())
+    np.testing.assert_allclose(found.contributions, [np.sqrt(10) - 1, 0, 0], rtol=1e-9, atol=0)
