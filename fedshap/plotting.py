@@ -138,7 +138,7 @@ def plot_balance(
     n = len(received)
     rows = np.arange(n)[::-1]
     ax.hlines(rows, contributed, received, color=colour(mechanism), alpha=0.45, linewidth=5)
-    ax.plot(contributed, rows, "o", color=INK, markerfacecolor="white", markersize=9, label=r"contributes $\varphi_i$")
+    ax.plot(contributed, rows, "o", color=INK, markerfacecolor="white", markersize=13, label=r"contributes $\varphi_i$")
     ax.plot(received, rows, marker(mechanism), color=colour(mechanism), markersize=7, label="receives $a_i + p_i$")
     ax.set_yticks(rows, names or [f"agent {i + 1}" for i in range(n)])
     ax.set_ylim(-0.6, n - 0.4)

@@ -300,7 +300,7 @@ def _rowwise(game: Game, s: ArrayLike, function: Callable[[Profile], Array]) -> 
     """Apply a function of one profile over the leading axes."""
     profile = game.profile(s)
     rows = [function(row) for row in profile.reshape(-1, game.n_agents)]
-    shape = rows[0].shape if rows else ()
+    shape = (rows[0] if rows else function(np.zeros(game.n_agents))).shape
     return np.array(rows).reshape((*profile.shape[:-1], *shape))
 
 

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
-from scipy.stats import hypergeom
 
 import fedshap as fs
 from fedshap.shapley import deviation_values
@@ -148,41 +147,6 @@ def test_quadrature_agrees_with_enumeration_of_more_agents(n: int) -> None:
             # enumeration loses 1e-15 of the surplus, whoever's share it is
             atol = 0.0 if function is fs.shapley_gradient else 1e-14 * float(game.surplus(s))
             assert_allclose(quick, slow, rtol=RELATIVE, atol=atol, err_msg=f"{case.id} {function.__name__}")
-
-
-@pytest.mark.parametrize("n", [60, 200, 2000])
-@pytest.mark.parametrize("beta", [0.05, 1.0])
-@pytest.mark.parametrize("each", [1e-6, 0.1, 100.0])
-def test_equal_agents_share_equally_however_many(n: int, beta: float, each: float) -> None:
-    game, s = game_of(fs.PowerLaw(n, beta=beta)), np.full(n, each)
-    total = -n * np.expm1(-beta * np.log1p(n * each))  # A(s) - A(0)
-    assert_allclose(fs.shapley_values(game, s), total / n, rtol=RELATIVE)
-    # every size of coalition is equally likely: d phi/ds = 1/n sum_k A'(k s), P = sum_k A(k s) / k
-    sizes = np.arange(1, n + 1)
-    slopes = beta * (1 + sizes * each) ** (-beta - 1)
-    assert_allclose(fs.shapley_gradient(game, s), slopes.sum(), rtol=RELATIVE)
-    heights = -n * np.expm1(-beta * np.log1p(sizes * each))
-    assert_allclose(fs.shapley_potential(game, s), (heights / sizes).sum(), rtol=RELATIVE)
-
-
-@pytest.mark.parametrize("n", [60, 150])
-def test_two_kinds_of_agents_however_many(n: int) -> None:
-    few, x, y = 3, 40.0, 0.2  # three large contributors among many small ones
-    s = np.array([x] * few + [y] * (n - few))
-    phi = fs.shapley_values(game_of(fs.PowerLaw(n)), s)
-
-    def surplus(large: int, small: int) -> float:
-        return n - n / (1 + large * x + small * y)
-
-    # A random order puts a small agent behind k others, `large` of them large: hypergeometric, k uniform.
-    gains = [
-        hypergeom.pmf(large, n - 1, few, k) * (surplus(large, k - large + 1) - surplus(large, k - large))
-        for k in range(n)
-        for large in range(min(few, k) + 1)
-        if k - large <= n - few - 1
-    ]
-    assert_allclose(phi[few:], sum(gains) / n, rtol=RELATIVE)
-    assert_allclose(phi[:few], (surplus(few, n - few) - (n - few) * sum(gains) / n) / few, rtol=RELATIVE)
 
 
 # ---- axioms ----------------------------------------------------------------------------------------------
