@@ -7,8 +7,6 @@ Shapley values are means over orders of joining (three agents, whole games in in
 from __future__ import annotations
 
 import itertools
-from fractions import Fraction
-from math import comb
 
 import mpmath as mp
 import numpy as np
@@ -152,10 +150,12 @@ def drawn_game(seed):
 @draws
 @given(seeds)
 def test_thm_4_8_on_the_continuum(seed):
-    """Theorem 4.8 and its version with a regret, at the package's equilibria; the regret is known by brute force."""
+    """Theorem 4.8 up to the regret of the package's equilibrium, and the telescope of its proof from below."""
     rng, case, game, own, upper = drawn_game(seed)
     n = case.n
-    s = fs.find_equilibrium(game, SHAP).contributions
+    found = fs.find_equilibrium(game, SHAP, on_failure="return")
+    assert found.regret < 1e-4
+    s = found.contributions
 
     def welfare(t):
         return sum(case.plain(t)) - sum(own(float(t[i]), i) for i in range(n))
@@ -163,7 +163,7 @@ def test_thm_4_8_on_the_continuum(seed):
     here = welfare(s)
     for _ in range(5):
         above = s + rng.uniform(0, 1) * rng.uniform(0, 1, n) * (upper - s)
-        assert welfare(above) <= here + 1e-8
+        assert welfare(above) <= here + n * found.regret + 1e-9
     start = s * rng.uniform(0.5, 1.0, n)
     slack = sum(
         max(0.0, games.brute_shapley(case.plain, moved, i) - own(moved[i], i) - before)
@@ -256,12 +256,9 @@ def test_thm_4_8_fails_for_two_agents_too():
     assert welfare[1] > 1.05 * welfare[0]
 
 
-tenths = st.integers(0, 10).map(lambda k: Fraction(k, 10))
-
-
 @draws
 @given(
-    st.lists(st.lists(tenths, min_size=3, max_size=3), min_size=3, max_size=3),
+    st.lists(st.lists(st.integers(0, 10), min_size=3, max_size=3), min_size=3, max_size=3),
     st.lists(st.integers(0, 5), min_size=3, max_size=3),
     st.lists(st.integers(0, 5), min_size=3, max_size=3),
 )
@@ -273,8 +270,8 @@ def test_thm_4_8_is_not_strict(q, s, more):
     for profile in (s, above):
         for i in range(3):
             moves = [[*profile[:i], x, *profile[i + 1 :]] for x in (0, 1, 7)]
-            utility = {games.brute_shapley(plain, m, i) - rates[i] * m[i] for m in (profile, *moves)}
-            assert utility == {0}
+            utility = [games.brute_shapley(plain, m, i) - rates[i] * m[i] for m in (profile, *moves)]
+            assert np.abs(utility).max() <= 1e-9
         assert games.surplus(plain, profile) == sum(r * x for r, x in zip(rates, profile, strict=True))
 
 
@@ -284,8 +281,10 @@ def test_thm_4_8_is_not_strict(q, s, more):
 def equal_agents(n):
     """n agents, payoff 1 - 1/(1+m), cost n/4 per data point: total and welfare over n/4, from one equation."""
 
+    k = np.arange(1, n + 1)
+
     def excess(m):
-        return sum(comb(n - 1, k) / comb(n - 1, k) / (1 + (k + 1) * m / n) ** 2 for k in range(n)) - n / 4
+        return (1 / (1 + k * m / n) ** 2).sum() - n / 4
 
     m = brentq(excess, 1e-9, 10, xtol=1e-14)
     return m, 4 * (1 - 1 / (1 + m)) - m
