@@ -59,9 +59,9 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[all]'
 	@touch $@
 
-# Executed outputs are kept as long as the chapter's code is the same. They are also the package's,
-# so a change of the package drops them.
-_build/executed: $(SOURCES) pyproject.toml
+# Executed outputs are kept as long as the chapter's code is the same. They are also the package's
+# and the tables', so a change of either drops them.
+_build/executed: $(SOURCES) $(wildcard book/results/*) pyproject.toml
 	rm -rf _build/.jupyter_cache _build/.doctrees
 	@mkdir -p _build && touch $@
 

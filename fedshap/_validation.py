@@ -22,8 +22,8 @@ def as_array(
     ``minimum`` and ``maximum`` are inclusive, ``below`` is exclusive; ``finite=False`` admits +infinity.
     """
     try:
-        if np.iscomplexobj(value):
-            raise TypeError("complex numbers have no order")
+        if np.asarray(value).dtype.kind not in "biufO":
+            raise TypeError("neither complex numbers nor strings will do")
         array = np.array(value, dtype=float)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be an array of numbers; got {value!r}") from error

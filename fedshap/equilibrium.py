@@ -13,6 +13,7 @@ from functools import partial
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedshap._types import Array, ArrayLike, PerAgent, Profile
 from fedshap._validation import as_interval, read_only
@@ -204,7 +205,7 @@ def regret(game: Game, mechanism: Mechanism, s: ArrayLike, *, agents: ArrayLike 
     0.4675
     """
     s = game.one_profile(s)
-    who = np.arange(game.n_agents) if agents is None else np.asarray(agents, dtype=np.intp)
+    who = np.arange(game.n_agents) if agents is None else _checked_agents(agents, game.n_agents)
     utilities = partial(mechanism.deviation_utilities, game, s, agents=who)
     here = utilities(s[who, None])[:, 0]
     x = _deviations(s[who], game.upper[who])
@@ -219,6 +220,15 @@ def regret(game: Game, mechanism: Mechanism, s: ArrayLike, *, agents: ArrayLike 
         x = low + (np.where(np.isfinite(high), high, at_peak) - low) * np.linspace(0.0, 1.0, 17)
     still_rising = ~np.isfinite(game.upper[who]) & (at_peak[:, 0] >= UNBOUNDED)
     return float(np.where(still_rising, np.inf, best - here).max())
+
+
+def _checked_agents(agents: ArrayLike, n_agents: int) -> NDArray[np.intp]:
+    who = np.asarray(agents)
+    if who.ndim != 1 or who.size == 0 or not np.issubdtype(who.dtype, np.integer):
+        raise ValueError(f"agents must be a list of at least one integer; got {agents!r}")
+    if who.min() < 0 or who.max() >= n_agents:
+        raise ValueError(f"agents must lie in 0..{n_agents - 1}; got {agents!r}")
+    return who.astype(np.intp)
 
 
 def _deviations(s: PerAgent, upper: PerAgent) -> Array:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 
 import numpy as np
-from scipy.optimize import root_scalar
 
 from fedshap._types import Agents, Array, ArrayLike, PerAgent, Profile
 from fedshap._validation import as_interval, everybody, read_only
@@ -30,6 +29,9 @@ from fedshap.summation import Expansion
 
 class Mechanism(ABC):
     """Base class of all mechanisms. Profiles ``s`` have shape (..., n) unless said otherwise."""
+
+    #: Whether marginal utilities are continuous, as Newton steps need.
+    smooth: bool = True
 
     @abstractmethod
     def payments(self, game: Game, s: ArrayLike) -> PerAgent:
@@ -75,10 +77,12 @@ class Potential:
     def expansion(self, s: Profile) -> Expansion:
         """Value, gradient and curvature at ``s``: the gradient holds the own-gradients of all utilities."""
         surplus, cost = shapley_expansion(self.game, s), self.game.cost
+        # Some convex costs have infinite curvature at zero; a little way off they have not.
+        bend = cost.second_derivatives(np.maximum(s, 1e-8 * (1.0 + s.mean())))
         return Expansion(
             value=surplus.value - float(self.game.costs(s).sum()),
             gradient=surplus.gradient - cost.derivatives(s),
-            own=surplus.own + np.minimum(cost.second_derivatives(s), 1e12),
+            own=surplus.own + bend,
             shared=surplus.shared,
         )
 
@@ -185,6 +189,8 @@ class AccuracyShaping(Mechanism):
     array([0.5   , 0.5   , 0.5351])
     """
 
+    smooth = False  # a kink where the curve meets the full payoff, and equilibria lie there
+
     def __init__(self, epsilon: float = 1e-9) -> None:
         self.epsilon = as_interval("epsilon", epsilon, 0.0, np.inf)
 
@@ -282,6 +288,8 @@ def own_optimum(marginal: Callable[[float], float], upper: float, start: float =
     >>> round(own_optimum(lambda x: 1.0 / (1.0 + x) ** 2 - 0.25, np.inf), 9), own_optimum(lambda x: -1.0, 5.0)
     (1.0, 0.0)
     """
+    from scipy.optimize import root_scalar  # takes half a second to import: only those who solve games pay it
+
     low, high = 0.0, min(start, upper) or min(1.0, upper)
     if marginal(high) < 0.0 and marginal(0.0) <= 0.0:
         return 0.0

@@ -34,10 +34,13 @@ def maximise(potential: Potential, start: Profile) -> tuple[Profile, int]:
     at once. An unbounded agent may grow by a factor of ten or so in a step.
     """
     upper = potential.game.upper
+    steep = np.isinf(potential.game.cost.second_derivatives(np.zeros_like(start)))
     s, here = start, potential.expansion(start)
     for iteration in range(1, 201):
         reach = 10.0 * (s + s.mean() + 1.0)
-        step = _maximise_expansion(here, -s, np.minimum(upper - s, reach))
+        # Where curvature is infinite at zero, no expansion says how to come back from there: approach it gradually.
+        lower = np.where(steep & (s > 1e-12), -0.9, -1.0) * s
+        step = _maximise_expansion(here, lower, np.minimum(upper - s, reach))
         promised = float(here.gradient @ step)
         s, here = _backtrack(potential, s, here, step)
         if s.max() > UNBOUNDED:
@@ -126,7 +129,8 @@ def best_responses(game: Game, mechanism: Mechanism, start: Profile) -> tuple[Pr
         if np.abs(drift).max() <= 1e-13 * s.max():
             break
         if sweep % 5 == 0:
-            s = _newton_polish(game, mechanism, _extrapolate(s, drift, last_drift, game.upper))
+            s = _extrapolate(s, drift, last_drift, game.upper)
+            s = _newton_polish(game, mechanism, s) if mechanism.smooth else s
     return s, sweep
 
 

@@ -94,6 +94,25 @@ def test_curvature_without_bound_at_zero_does_not_hold_the_solver_there() -> Non
         assert_allclose(fs.find_equilibrium(game, fs.ShapleyPayment(), start=start).contributions, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("rate", [0.02, 0.2])
+def test_an_optimum_far_below_the_start_is_reached_from_a_cost_that_is_flat_at_zero(rate: float) -> None:
+    game = fs.Game(fs.PowerLaw(weights=np.full((3, 3), 0.01), beta=0.18), fs.PowerCost([rate] * 3, 1.5))
+
+    def slope(x: float) -> float:  # coalitions of one, two and three equal agents are equally likely
+        return sum(0.18 * 0.01 / (1 + 0.01 * k * x) ** 1.18 for k in (1, 2, 3)) - 1.5 * rate * x**0.5
+
+    expected = brentq(slope, 0.0, 10.0, xtol=1e-15)
+    assert_allclose(fs.find_equilibrium(game, fs.ShapleyPayment()).contributions, [expected] * 3, rtol=1e-6)
+
+
+def test_shaping_settles_where_agents_are_worth_very_different_amounts() -> None:
+    weights = [[0.02, 0.64, 0.01, 0.001], [0.0014, 0.2, 0.006, 2e-4], [0.028, 0.019, 0.0028, 2.7e-4]]
+    payoff = fs.PowerLaw(weights=[*weights, [0.0086, 0.74, 0.012, 8.5e-4]], beta=0.33)
+    game, mechanism = fs.Game(payoff, fs.PowerCost([0.47, 0.11, 0.175, 0.0116], 2.0)), fs.AccuracyShaping(0.01)
+    found = fs.find_equilibrium(game, mechanism)
+    assert brute_regret(lambda s, i: float(mechanism.utilities(game, s)[i]), found.contributions, [1e3] * 4) <= TOL
+
+
 @pytest.mark.parametrize(
     ("rates", "epsilon"),
     [([0.35485503, 0.41234051, 0.49109588], 0.5), ([0.0054, 0.0046, 0.02], 0.1), ([0.1, 0.25, 0.4], 1e-9)],

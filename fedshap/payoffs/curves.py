@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import root_scalar
 
 from fedshap._types import Agents, Array, ArrayLike, Jacobian, PerAgent
 from fedshap._validation import as_array, as_count, as_interval, as_labels, as_square, everybody, read_only
@@ -152,6 +151,8 @@ class PACBound(Payoff):
         self.n_agents = as_count("n_agents", n_agents)
         self.optimum = as_interval("optimum", optimum, 0.0, 1.0)
         self.complexity = as_interval("complexity", complexity, 0.0, np.inf)
+        from scipy.optimize import root_scalar  # slow to import, and needed here alone
+
         upper = 2.0 * self.complexity + 16.0
         while self._bound(upper) <= 0.0:
             upper *= 2.0
