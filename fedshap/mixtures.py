@@ -14,12 +14,12 @@ Index conventions: ``r`` runs over the R terms of the mixture, ``c`` over the C 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache, singledispatch
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln, loggamma
 
 from fedshap._types import Array, Profile
 from fedshap._validation import as_profile, read_only
@@ -97,12 +97,14 @@ def power_law_rule(beta: float, largest: float, tolerance: float = TOLERANCE) ->
     right = np.log(-np.log(tolerance) + 12.0)
     x = step * np.arange(np.floor(left / step), np.ceil(right / step) + 1.0)
     nodes = np.exp(x)
-    return read_only(nodes), read_only(step * np.exp(beta * x - nodes - gammaln(beta)))
+    return read_only(nodes), read_only(step * np.exp(beta * x - nodes - math.lgamma(beta)))
 
 
 def _aliasing(exponent: float, step: float) -> float:
     """Relative error of the trapezoidal rule of this step for ``int exp(exponent x - e^x) dx``."""
-    return float(2.0 * np.exp(loggamma(exponent + 2j * np.pi / step).real - gammaln(exponent)))
+    from scipy.special import loggamma  # slow to import: only those who need a rule pay it
+
+    return float(2.0 * np.exp(loggamma(exponent + 2j * np.pi / step).real - math.lgamma(exponent)))
 
 
 @singledispatch
