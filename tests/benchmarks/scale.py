@@ -1,0 +1,93 @@
+"""Equilibria of M^Shap against the number of agents: time, peak memory, how well the conditions hold.
+
+    python tests/benchmarks/scale.py            # a table, and book/results/scale.json
+
+Three payoff groups with App. E's MNIST weights, shrunk with n so that the federation as a whole stays the same;
+linear costs drawn evenly; with a capacity of 100 batches, or without. Each run has a process of its own, so that its
+peak memory is its own; medians and ranges are over the repetitions.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SIZES = [1_000, 10_000, 100_000, 1_000_000]
+REPETITIONS = 3
+RESULTS = Path(__file__).parents[2] / "book" / "results" / "scale.json"
+
+
+def measure(n: int, capacity: float, seed: int) -> dict[str, float]:
+    """Solve one game and judge every agent's first-order condition, in units of the mean cost rate."""
+    import numpy as np
+
+    import fedshap as fs
+
+    weights = np.array([[3.1e-3, 4.7e-4, 4.4e-4], [6.7e-4, 1.9e-3, 6.5e-4], [9.3e-4, 8.3e-4, 2.1e-3]]) * 30 / n
+    rng = np.random.default_rng(seed)
+    payoff = fs.PowerLaw(weights=weights, groups=rng.integers(0, 3, n))
+    rates = rng.uniform(0.008, 0.04, n)
+    game = fs.Game(payoff, fs.LinearCost(rates), capacity)
+    start = time.perf_counter()
+    found = fs.find_equilibrium(game, fs.ShapleyPayment())
+    seconds = time.perf_counter() - start
+    s, slope = found.contributions, fs.ShapleyPayment().marginal_utilities(game, found.contributions)
+    violation = np.where(s <= 0, np.maximum(slope, 0), np.where(s >= game.upper, np.maximum(-slope, 0), abs(slope)))
+    return {
+        "seconds": seconds,
+        "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "violation": float(violation.max() / rates.mean()),
+        "regret": found.regret,
+        "contributors": int((s > 0).sum()),
+    }
+
+
+def summary(n: int, capacity: float) -> dict[str, object]:
+    """Median and range over the repetitions."""
+    runs = []
+    for seed in range(REPETITIONS):
+        command = [sys.executable, __file__, str(n), str(capacity), str(seed)]
+        runs.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    seconds = sorted(run["seconds"] for run in runs)
+    row = {
+        "agents": n,
+        "capacity": "none" if capacity == float("inf") else capacity,
+        "seconds": [round(x, 2) for x in (seconds[len(seconds) // 2], seconds[0], seconds[-1])],
+        "megabytes": round(max(run["megabytes"] for run in runs)),
+        "violation": float(f"{max(run['violation'] for run in runs):.1g}"),
+        "regret": float(f"{max(run['regret'] for run in runs):.1g}"),
+        "contributors": [run["contributors"] for run in runs],
+    }
+    print("{agents:>9} {capacity:>6} {seconds!s:>22} s {megabytes:>5} MB {violation:>8}".format(**row), flush=True)
+    return row
+
+
+def main() -> None:
+    rows = [summary(n, capacity) for capacity in (100.0, float("inf")) for n in SIZES]
+    record = {
+        "what": "equilibrium of M^Shap with certificate; seconds as median, least, most",
+        "date": datetime.date.today().isoformat(),
+        "machine": {
+            "processors": os.cpu_count(),
+            "architecture": platform.machine(),
+            "python": platform.python_version(),
+        },
+        "rows": rows,
+    }
+    partial = RESULTS.with_suffix(".partial")
+    partial.write_text(json.dumps(record, indent=1) + "\n")
+    partial.replace(RESULTS)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 4:
+        print(json.dumps(measure(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]))))
+    else:
+        main()
