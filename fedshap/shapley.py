@@ -15,7 +15,7 @@ that is ``phi_i(s) = P(s) - P(s[N - i])``, and therefore ``d phi_i / d s_i = d P
 Three methods:
 
 - ``"quadrature"``: for surpluses that are exponential mixtures (`PowerLaw`, `RandomCoverage`, `RandomDiscovery`),
-  to near machine precision for each agent, however small, in time linear in the number of coalition-free terms.
+  to near machine precision for each agent, however small, in time linear in the number of agents of a few groups.
 - ``"exact"``: enumeration of all 2^n coalitions, any payoff, n <= 20. Rounding leaves an absolute error of about
   1e-15 times the surplus, so an agent whose share is smaller than that is lost in it.
 - ``"permutation"``: the average marginal contribution over random orders, any payoff and number of agents; an
