@@ -21,16 +21,16 @@ def traceable():
 
 
 def identities(data):
-    return np.rint(data.images[:, 0, 3, 3] * N_IMAGES).astype(int).tolist()
+    return np.rint(data.inputs[:, 0, 3, 3] * N_IMAGES).astype(int).tolist()
 
 
 def test_digits_are_those_of_scikit_learn():
     digits, bunch = load_dataset("digits"), load_digits()
-    np.testing.assert_array_equal(digits.images[:, 0] * 16, bunch["images"])
+    np.testing.assert_array_equal(digits.inputs[:, 0] * 16, bunch["images"])
     np.testing.assert_array_equal(digits.labels, bunch["target"])
-    assert digits.images.dtype == np.float32
+    assert digits.inputs.dtype == np.float32
     assert digits.labels.dtype == np.int64
-    assert (digits.n_classes, digits.image_shape, len(digits)) == (10, (1, 8, 8), 1797)
+    assert (digits.n_classes, digits.input_shape, len(digits)) == (10, (1, 8, 8), 1797)
 
 
 def test_unknown_name_lists_the_known_ones():
@@ -42,20 +42,20 @@ def test_dataset_copies_and_freezes():
     images, labels = np.zeros((3, 1, 8, 8)), np.array([0, 1, 2])
     data = Dataset(images, labels, n_classes=3)
     images[0], labels[0] = 1.0, 2
-    assert data.images[0].max() == 0.0
+    assert data.inputs[0].max() == 0.0
     assert data.labels[0] == 0
     with pytest.raises(ValueError, match="read-only"):
-        data.images[0] = 1.0
+        data.inputs[0] = 1.0
 
 
 @pytest.mark.parametrize(
     ("images", "labels", "n_classes", "message"),
     [
-        (np.zeros((2, 8, 8)), [0, 1], 2, r"images must have shape \(N, C, H, W\).*\(2, 8, 8\)"),
+        (np.zeros((2, 8, 8)), [0, 1], 2, r"inputs must have shape \(N, C, H, W\) or .*\(2, 8, 8\)"),
         (np.full((2, 1, 8, 8), 255.0), [0, 1], 2, "images must be at most 1; got 255"),
         (np.full((2, 1, 8, 8), -1.0), [0, 1], 2, "images must be at least 0; got -1"),
-        (np.full((2, 1, 8, 8), np.nan), [0, 1], 2, "every entry of images must be finite"),
-        (np.zeros((2, 1, 8, 8)), [0, 1, 1], 2, "labels must have one entry per image; got 3 for 2"),
+        (np.full((2, 1, 8, 8), np.nan), [0, 1], 2, "every entry of inputs must be finite"),
+        (np.zeros((2, 1, 8, 8)), [0, 1, 1], 2, "labels must have one entry per input; got 3 for 2"),
         (np.zeros((2, 1, 8, 8)), [0, 2], 2, r"labels must be integers in 0\.\.1; got 2"),
         (np.zeros((2, 1, 8, 8)), [0, 0.5], 2, r"labels must be integers in 0\.\.1; got 0.5"),
         (np.zeros((2, 1, 8, 8)), [0, -1], 2, "labels must be at least 0; got -1"),
@@ -69,13 +69,13 @@ def test_dataset_refuses(images, labels, n_classes, message):
 
 @pytest.mark.parametrize("quarter_turns", [0, 1, 2, 3])
 def test_quarter_turns_are_exact_and_counter_clockwise(quarter_turns):
-    images = load_dataset().images[:50]
+    images = load_dataset().inputs[:50]
     expected = np.rot90(images, quarter_turns, axes=(2, 3))
     np.testing.assert_array_equal(rotate(images, 90.0 * quarter_turns), expected)
 
 
 def test_half_turn_twice_is_the_identity():
-    images = load_dataset().images
+    images = load_dataset().inputs
     np.testing.assert_array_equal(rotate(rotate(images, 180.0), 180.0), images)
 
 
@@ -110,7 +110,7 @@ def test_partition_turns_each_group_by_its_angle():
     plain, turned = (partition(digits, angles=angles, rng=1) for angles in [(0, 0, 0), (10, 90, 180)])
     for i, t in enumerate(plain.groups):
         for before, after in [(plain.train[i], turned.train[i]), (plain.test[i], turned.test[i])]:
-            np.testing.assert_array_equal(after.images, rotate(before.images, (10, 90, 180)[t]))
+            np.testing.assert_array_equal(after.inputs, rotate(before.inputs, (10, 90, 180)[t]))
             np.testing.assert_array_equal(after.labels, before.labels)
 
 

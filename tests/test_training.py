@@ -45,7 +45,7 @@ def sgd_by_hand(theta, data, client, round_, batches):
     losses = []
     for k in range(batches):
         chosen = order[4 * k : 4 * k + 4]
-        x = np.column_stack([data.images[chosen].reshape(4, -1).astype(float), np.ones(4)])
+        x = np.column_stack([data.inputs[chosen].reshape(4, -1).astype(float), np.ones(4)])
         scores = x @ theta.T
         p = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
         losses.append(-np.log(p[np.arange(4), data.labels[chosen]]).mean())
@@ -103,7 +103,7 @@ def test_accuracies_are_hand_counts(federation):
     theta = parameters(result)
     hits, sizes = [], []
     for data in federation.test:
-        scores = data.images.reshape(len(data), -1).astype(float) @ theta[:, :-1].T + theta[:, -1]
+        scores = data.inputs.reshape(len(data), -1).astype(float) @ theta[:, :-1].T + theta[:, -1]
         hits.append(sum(int(row.argmax()) == label for row, label in zip(scores, data.labels, strict=True)))
         sizes.append(len(data))
     np.testing.assert_allclose(result.client_accuracies, np.array(hits) / sizes, rtol=1e-15)

@@ -18,18 +18,19 @@ from scipy import ndimage
 from fedshap._types import ArrayLike, RandomSource
 from fedshap._validation import as_array, as_count, as_generator, as_interval
 
-Images = NDArray[np.float32]
+Inputs = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images with one class label each; arrays are copied and read-only.
+    """Inputs with one class label each; arrays are copied and read-only.
 
     Parameters
     ----------
-    images : array_like
-        Shape (N, C, H, W), grey levels in [0, 1]; kept as float32.
+    inputs : array_like
+        Images of shape (N, C, H, W) with grey levels in [0, 1], or rows of d finite features, shape (N, d); kept as
+        float32.
     labels : array_like of int
         Shape (N,), each in 0..n_classes-1; kept as int64.
     n_classes : int
@@ -40,7 +41,7 @@ class Dataset:
     Raises
     ------
     ValueError
-        If shapes do not fit together, a grey level is outside [0, 1] or a label out of range.
+        If shapes do not fit together, an input is not finite, a grey level is outside [0, 1] or a label out of range.
 
     Examples
     --------
@@ -48,34 +49,36 @@ class Dataset:
     Dataset('blank', 4 images of 1 x 8 x 8, 3 classes)
     """
 
-    images: Images
+    inputs: Inputs
     labels: Labels
     n_classes: int
     name: str = "custom"
 
     def __post_init__(self) -> None:
-        images = as_array("images", self.images, minimum=0.0, maximum=1.0)
-        if images.ndim != 4 or images.size == 0:
-            raise ValueError(f"images must have shape (N, C, H, W) with N >= 1; got {images.shape}")
+        inputs = as_array("inputs", self.inputs)
+        if inputs.ndim not in (2, 4) or inputs.size == 0:
+            raise ValueError(f"inputs must have shape (N, C, H, W) or (N, d) with N >= 1; got {inputs.shape}")
+        if inputs.ndim == 4:
+            as_array("images", inputs, minimum=0.0, maximum=1.0)
         n_classes = as_count("n_classes", self.n_classes, minimum=2)
         labels = as_labels("labels", self.labels, n_classes)
-        if len(labels) != len(images):
-            raise ValueError(f"labels must have one entry per image; got {len(labels)} for {len(images)} images")
-        object.__setattr__(self, "images", _frozen(images.astype(np.float32)))
+        if len(labels) != len(inputs):
+            raise ValueError(f"labels must have one entry per input; got {len(labels)} for {len(inputs)} inputs")
+        object.__setattr__(self, "inputs", _frozen(inputs.astype(np.float32)))
         object.__setattr__(self, "labels", _frozen(labels))
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __repr__(self) -> str:
-        size = " x ".join(map(str, self.image_shape))
-        return f"Dataset({self.name!r}, {len(self)} images of {size}, {self.n_classes} classes)"
+        size = " x ".join(map(str, self.input_shape))
+        kind = "images" if len(self.input_shape) == 3 else "rows"
+        return f"Dataset({self.name!r}, {len(self)} {kind} of {size}, {self.n_classes} classes)"
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Shape (C, H, W) of one image."""
-        _, channels, height, width = self.images.shape
-        return channels, height, width
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input: (C, H, W) of an image, (d,) of a row of features."""
+        return self.inputs.shape[1:]
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +116,7 @@ class Federation:
         train, test = tuple(self.train), tuple(self.test)
         if not train or len(train) != len(test):
             raise ValueError(f"train and test must hold one data set per client; got {len(train)} and {len(test)}")
-        kinds = {(data.image_shape, data.n_classes) for data in train + test}
+        kinds = {(data.input_shape, data.n_classes) for data in train + test}
         if len(kinds) > 1:
             raise ValueError(f"train and test must agree in image shape and classes; got {sorted(kinds)}")
         groups = as_labels("groups", self.groups)
@@ -248,7 +251,7 @@ def partition(
     )
 
 
-def rotate(images: Images, angle: float) -> Images:
+def rotate(images: Inputs, angle: float) -> Inputs:
     """Turn images (N, C, H, W) counter-clockwise about their centre, bilinear, zeros coming in at the corners."""
     turned = ndimage.rotate(images, angle, axes=(2, 3), reshape=False, order=1, output=np.float64)
     if angle % 90.0:
@@ -269,7 +272,7 @@ def as_labels(name: str, value: ArrayLike, n_labels: int | None = None) -> Label
 
 
 def _subset(dataset: Dataset, indices: NDArray[np.int64], angle: float) -> Dataset:
-    images = rotate(dataset.images[indices], angle)
+    images = rotate(dataset.inputs[indices], angle)
     return Dataset(images, dataset.labels[indices], dataset.n_classes, dataset.name)
 
 

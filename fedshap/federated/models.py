@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from fedshap._validation import as_count
 
-ModelBuilder = Callable[[tuple[int, int, int], int], nn.Module]
-"""Takes the image shape (C, H, W) and the number of classes, returns a module from (B, C, H, W) to (B, classes)."""
+ModelBuilder = Callable[[tuple[int, ...], int], nn.Module]
+"""Takes the shape of one input and the number of classes, returns a module from (B, *shape) to (B, classes)."""
 
 
 class ConvNet(nn.Module):
@@ -92,7 +92,7 @@ MODELS: Mapping[str, ModelBuilder] = MappingProxyType({"cnn": ConvNet})
 
 def build_model(
     model: str | ModelBuilder,
-    image_shape: tuple[int, int, int],
+    input_shape: tuple[int, ...],
     n_classes: int,
     *,
     seed: int,
@@ -102,9 +102,9 @@ def build_model(
     Parameters
     ----------
     model : str or callable
-        A name in ``MODELS``, or a function of the image shape and the number of classes that returns a module.
-    image_shape : tuple of int
-        (C, H, W) of one image.
+        A name in ``MODELS``, or a function of the input shape and the number of classes that returns a module.
+    input_shape : tuple of int
+        Shape of one input: (C, H, W) of an image, (d,) of a row of features.
     n_classes : int
         Number of classes.
     seed : int
@@ -135,7 +135,7 @@ def build_model(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         with _default_dtype(torch.float64):
-            return builder(image_shape, n_classes)
+            return builder(input_shape, n_classes)
 
 
 @contextmanager

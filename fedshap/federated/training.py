@@ -185,7 +185,7 @@ def federated_averaging(
     federation: Federation, batches: NDArray[np.int64], config: TrainingConfig, *, advance: Callable[[int], object]
 ) -> TrainingResult:
     """Run :func:`train` on checked arguments; ``advance(k)`` is told of every ``k`` batches trained."""
-    shape, n_classes = federation.train[0].image_shape, federation.train[0].n_classes
+    shape, n_classes = federation.train[0].input_shape, federation.train[0].n_classes
     model = build_model(config.model, shape, n_classes, seed=config.seed).to(config.device, DTYPES[config.dtype])
     weights = parameters_to_vector(model.parameters()).detach()  # (P,)
     data = {i: _tensors(federation.train[i], config) for i, s in enumerate(batches) if s}
@@ -298,7 +298,7 @@ def _chosen_images(config: TrainingConfig, client: int, round_: int, n_images: i
 
 
 def _tensors(data: Dataset, config: TrainingConfig) -> tuple[Tensor, Tensor]:
-    images = torch.tensor(data.images, dtype=DTYPES[config.dtype], device=config.device)
+    images = torch.tensor(data.inputs, dtype=DTYPES[config.dtype], device=config.device)
     return images, torch.tensor(data.labels, device=config.device)
 
 
