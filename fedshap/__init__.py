@@ -25,7 +25,7 @@ from fedshap.metrics import (
     reciprocity,
     unequal_treatment,
 )
-from fedshap.payoffs import CustomPayoff, PACBound, Payoff, PowerLaw, RandomCoverage, RandomDiscovery
+from fedshap.payoffs import CustomPayoff, LearningCurve, PACBound, Payoff, PowerLaw, RandomCoverage, RandomDiscovery
 from fedshap.shapley import (
     Estimate,
     shapley_gradient,
@@ -45,6 +45,7 @@ __all__ = [
     "Equilibrium",
     "Estimate",
     "Game",
+    "LearningCurve",
     "LinearCost",
     "Mechanism",
     "NoPayment",

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedshap._types import Array, Profile
+from fedshap.exponential_sums import TOLERANCE
 from fedshap.mixtures import Mixture
 
 DIRECT = 64
 """Up to this many agents each is her own point; beyond, compression is faster (tests/benchmarks measures it)."""
 
-_PANEL_NODES = 20
 _PANEL_RATIO = np.sqrt(2.0)
 
 
@@ -59,20 +59,22 @@ def each_agent(mixture: Mixture, s: Profile) -> Points:
     return Points(s, np.ones(len(s)), mixture.classes, [(everybody, slice(0, len(s)), None)], len(s))
 
 
-def compress(mixture: Mixture, s: Profile) -> Points:
+def compress(mixture: Mixture, s: Profile, tolerance: float = TOLERANCE) -> Points:
     """Replace the agents of each class by weighted interpolation points.
 
     An agent's factor ``(1-q) + q e^{-rate x}`` has its zeros at ``x = (log(q/(1-q)) + i pi) / rate``. On panels [0, a],
     [a, sqrt(2) a], [sqrt(2) a, 2a], ... with a = 1/(largest rate) they are far enough for 20 Chebyshev nodes to
-    interpolate its logarithm, and what is integrated, to about 1e-13. Panels with no more agents than nodes keep them.
+    interpolate its logarithm, and what is integrated, to about 1e-13; each digit less saves 1.4 nodes. Panels with no
+    more agents than nodes keep them.
     """
+    nodes = max(4, int(np.ceil(-1.4 * np.log10(tolerance))))
     positions, weights, classes, panels = [], [], [], []
     count = 0
     largest = mixture.rates.max(axis=0, initial=0.0)
     for label in np.unique(mixture.classes):
         members = np.flatnonzero(mixture.classes == label)
         for agents in _panels(s, members, 1.0 / max(float(largest[label]), 1e-300)):
-            x, matrix = _interpolation(s[agents])
+            x, matrix = _interpolation(s[agents], nodes)
             positions.append(x)
             weights.append(np.ones(len(x)) if matrix is None else matrix.sum(axis=0))
             classes.append(np.full(len(x), label))
@@ -92,18 +94,18 @@ def _panels(s: Profile, members: NDArray[np.intp], first: float) -> list[NDArray
     return np.split(members[order], starts)
 
 
-def _interpolation(x: Array) -> tuple[Array, Array | None]:
+def _interpolation(x: Array, count: int) -> tuple[Array, Array | None]:
     """Nodes for values at ``x``, and the matrix that interpolates from them (None: the nodes are ``x``)."""
     low, high = float(x.min()), float(x.max())
     if low == high:
         return x[:1], np.ones((len(x), 1))
-    if len(x) <= _PANEL_NODES:
+    if len(x) <= count:
         return x, None
-    angles = (2.0 * np.arange(_PANEL_NODES) + 1.0) * np.pi / (2.0 * _PANEL_NODES)
+    angles = (2.0 * np.arange(count) + 1.0) * np.pi / (2.0 * count)
     nodes = (low + high) / 2.0 + (high - low) / 2.0 * np.cos(angles)
     matrix = x[:, None] - nodes
     exact = matrix == 0.0
-    np.divide((-1.0) ** np.arange(_PANEL_NODES) * np.sin(angles), matrix, out=matrix, where=~exact)  # barycentric
+    np.divide((-1.0) ** np.arange(count) * np.sin(angles), matrix, out=matrix, where=~exact)  # barycentric
     on_node = exact.any(axis=1)
     matrix[on_node] = exact[on_node]
     matrix /= matrix.sum(axis=1, keepdims=True)

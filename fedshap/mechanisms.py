@@ -16,14 +16,9 @@ import numpy as np
 
 from fedshap._types import Agents, Array, ArrayLike, PerAgent, Profile
 from fedshap._validation import as_interval, everybody, read_only
+from fedshap.deviations import deviation_values, shapley_expansion
 from fedshap.game import Game
-from fedshap.shapley import (
-    deviation_values,
-    shapley_expansion,
-    shapley_gradient,
-    shapley_potential,
-    shapley_values,
-)
+from fedshap.shapley import shapley_gradient, shapley_potential, shapley_values
 from fedshap.summation import Expansion
 
 

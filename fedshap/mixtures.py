@@ -6,15 +6,14 @@ Many surpluses are a constant, a linear form and a mixture of exponentials of no
           \qquad c_r, \lambda_{rj} \ge 0,
 
 where coefficients depend on an agent only through her class: all agents of a group share them. `fedshap.summation`
-integrates over random coalitions of such a surplus; this module says which payoffs have the form, and finds the
-coefficients of a power law.
+integrates over random coalitions of such a surplus; this module says which payoffs have the form, learning curves by
+way of an exponential sum.
 
 Index conventions: ``r`` runs over the R terms of the mixture, ``c`` over the C classes of agents, ``j`` over agents.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache, singledispatch
 
@@ -22,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedshap._types import Array, Profile
-from fedshap._validation import as_profile, read_only
-from fedshap.payoffs import Payoff, PowerLaw, RandomCoverage, RandomDiscovery
+from fedshap._validation import as_profile
+from fedshap.exponential_sums import TOLERANCE, ExponentialSum, fit_exponential_sum
+from fedshap.payoffs import LearningCurve, Payoff, PowerLaw, RandomCoverage, RandomDiscovery
 
-TOLERANCE = 1e-14
-"""Truncation and discretisation error allowed to the exponential sum of a power law."""
+_WORST_FIT = 1e-9  # relative error of a slope beyond which a curve is refused
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +44,8 @@ class Mixture:
         ``lambda_rc >= 0`` of each class, shape (R, C).
     classes : array of int
         Class of each agent, shape (n,), 0..C-1.
+    error : float
+        Largest relative error of its slopes: 0 for payoffs that have the form as they stand.
     """
 
     constant: float
@@ -52,6 +53,7 @@ class Mixture:
     coefficients: Array
     rates: Array
     classes: NDArray[np.intp]
+    error: float = 0.0
 
     def value(self, s: Profile) -> float:
         """``A(s)`` for one profile of shape (n,)."""
@@ -59,62 +61,25 @@ class Mixture:
         return float(self.constant + self.linear @ sums - self.coefficients @ np.exp(-self.rates @ sums))
 
 
-@lru_cache(maxsize=128)
-def power_law_rule(beta: float, largest: float, tolerance: float = TOLERANCE) -> tuple[Array, Array]:
-    r"""Exponential sum for a power law: ``(1+z)^-beta = (1 - sum_k w_k) + sum_k w_k exp(-t_k z)``.
-
-    From ``(1+z)^-beta = 1/Gamma(beta) int exp(beta x - (1+z) e^x) dx`` by the trapezoidal rule in x = log t, whose
-    relative error is ``2 |Gamma(beta + 2 pi i / h)| / Gamma(beta)``; the step h is chosen from that formula for
-    the power law and its first two derivatives. What lies left of the smallest node counts as t = 0, so that the
-    power law is met to an absolute and its derivatives to a relative error of about ``tolerance``.
+@singledispatch
+def mixture(payoff: Payoff, s: Profile, tolerance: float = TOLERANCE) -> Mixture:
+    """The exponential mixture of a payoff's surplus, valid for all contributions up to ``s``, shape (n,).
 
     Parameters
     ----------
-    beta : float
-        Exponent, > 0.
-    largest : float
-        The rule serves every argument z in [0, largest].
+    payoff : Payoff
+        The payoff.
+    s : Array
+        Largest contributions, shape (n,).
     tolerance : float
-        Absolute error of the value, relative error of the derivatives, before rounding.
-
-    Returns
-    -------
-    nodes, weights : Array
-        ``t_k`` and ``w_k``, each of shape (K,).
-
-    Examples
-    --------
-    >>> t, w = power_law_rule(0.5, 100.0)
-    >>> z = np.array([0.0, 1.0, 99.0])
-    >>> sum_of_exponentials = 1.0 - w.sum() + np.exp(-np.outer(z, t)) @ w
-    >>> bool(abs(sum_of_exponentials - (1.0 + z) ** -0.5).max() < 1e-13)
-    True
-    """
-    step = 1.0
-    while max(_aliasing(beta + order, step) for order in range(3)) > tolerance:
-        step *= 0.97
-    left = np.log(tolerance) / (beta + 1.0) - np.log1p(largest) - 1.0
-    right = np.log(-np.log(tolerance) + 12.0)
-    x = step * np.arange(np.floor(left / step), np.ceil(right / step) + 1.0)
-    nodes = np.exp(x)
-    return read_only(nodes), read_only(step * np.exp(beta * x - nodes - math.lgamma(beta)))
-
-
-def _aliasing(exponent: float, step: float) -> float:
-    """Relative error of the trapezoidal rule of this step for ``int exp(exponent x - e^x) dx``."""
-    from scipy.special import loggamma  # slow to import: only those who need a rule pay it
-
-    return float(2.0 * np.exp(loggamma(exponent + 2j * np.pi / step).real - math.lgamma(exponent)))
-
-
-@singledispatch
-def mixture(payoff: Payoff, s: Profile) -> Mixture:
-    """The exponential mixture of a payoff's surplus, valid for all contributions up to ``s``, shape (n,).
+        Relative error of slopes to aim at, where an exponential sum has to be fitted.
 
     Raises
     ------
     TypeError
-        If the payoff has no such form here; see `has_mixture`.
+        If the payoff is of a kind that has no such form here.
+    ValueError
+        If it is a learning curve that no exponential sum meets to 1e-9.
 
     Examples
     --------
@@ -128,29 +93,55 @@ def mixture(payoff: Payoff, s: Profile) -> Mixture:
 
 
 def has_mixture(payoff: Payoff) -> bool:
-    """Whether `mixture` covers this payoff."""
-    return mixture.dispatch(type(payoff)) is not mixture.dispatch(Payoff)
+    """Whether the payoff is known to be a mixture. Of other learning curves only a fit on a range can tell."""
+    return isinstance(payoff, (PowerLaw, RandomCoverage, RandomDiscovery))
 
 
 @mixture.register
-def _(payoff: PowerLaw, s: Profile) -> Mixture:
+def _(payoff: LearningCurve, s: Profile, tolerance: float = TOLERANCE) -> Mixture:
     sums = as_profile("s", s, payoff.n_agents) @ payoff.membership  # (T,)
-    largest = max(1.0, float((payoff.weights @ sums).max()))
+    largest = float((payoff.weights @ sums).max())
     # Rounded up to a power of ten, so that a solver's steps share one cached rule.
-    nodes, weights = power_law_rule(payoff.beta, 10.0 ** np.ceil(np.log10(largest)))
-    scale = payoff.alpha * payoff.group_sizes  # (T,)
+    rule = _rule(payoff, 10.0 ** np.ceil(np.log10(max(largest, 1.0))), tolerance)
     n_groups = len(payoff.weights)
+    start = float(payoff.curve(np.zeros(1))[0])
     return Mixture(
-        constant=float(payoff.n_agents - scale.sum() * (1.0 - weights.sum())),
-        linear=np.zeros(n_groups),
-        coefficients=(scale[:, None] * weights).ravel(),
-        rates=(payoff.weights[:, None, :] * nodes[:, None]).reshape(-1, n_groups),
+        constant=float(payoff.group_sizes.sum() * (start + rule.weights.sum())),
+        linear=rule.linear * (payoff.group_sizes @ payoff.weights),
+        coefficients=(payoff.group_sizes[:, None] * rule.weights).ravel(),
+        rates=(payoff.weights[:, None, :] * rule.rates[:, None]).reshape(-1, n_groups),
         classes=payoff.groups,
+        error=rule.error,
     )
 
 
+def _rule(payoff: LearningCurve, largest: float, tolerance: float) -> ExponentialSum:
+    """Exponential sum of a learning curve on [0, largest]; refused if it is none."""
+    if isinstance(payoff, PowerLaw):
+        sum_ = _power_law(payoff.beta, largest, tolerance)
+        return ExponentialSum(payoff.alpha * sum_.linear, sum_.rates, payoff.alpha * sum_.weights, sum_.error)
+    rule = _fitted(payoff, largest, tolerance)
+    if rule.error > _WORST_FIT:
+        raise ValueError(
+            f"the curve of this {type(payoff).__name__} is no exponential sum: on [0, {largest:g}] the best one misses "
+            f'its slope by a relative error of {rule.error:.2g}. Use method="permutation" with an rng for an estimate '
+            "with standard errors"
+        )
+    return rule
+
+
+@lru_cache(maxsize=128)
+def _power_law(beta: float, largest: float, tolerance: float) -> ExponentialSum:
+    return fit_exponential_sum(PowerLaw(1, beta=beta).slope, largest, tolerance)
+
+
+@lru_cache(maxsize=32)
+def _fitted(payoff: LearningCurve, largest: float, tolerance: float) -> ExponentialSum:
+    return fit_exponential_sum(payoff.slope, largest, tolerance)
+
+
 @mixture.register
-def _(payoff: RandomCoverage, s: Profile) -> Mixture:
+def _(payoff: RandomCoverage, s: Profile, tolerance: float = TOLERANCE) -> Mixture:
     return Mixture(
         constant=float(payoff.n_agents),
         linear=np.zeros(payoff.n_agents),
@@ -161,7 +152,7 @@ def _(payoff: RandomCoverage, s: Profile) -> Mixture:
 
 
 @mixture.register
-def _(payoff: RandomDiscovery, s: Profile) -> Mixture:
+def _(payoff: RandomDiscovery, s: Profile, tolerance: float = TOLERANCE) -> Mixture:
     return Mixture(
         constant=0.0,
         linear=payoff.weights.sum(axis=0),

@@ -14,14 +14,16 @@ that is ``phi_i(s) = P(s) - P(s[N - i])``, and therefore ``d phi_i / d s_i = d P
 
 Three methods:
 
-- ``"quadrature"``: for surpluses that are exponential mixtures (`PowerLaw`, `RandomCoverage`, `RandomDiscovery`),
-  to near machine precision for each agent, however small, in time linear in the number of agents of a few groups.
+- ``"quadrature"``: for surpluses that are exponential mixtures (`PowerLaw`, `RandomCoverage`, `RandomDiscovery`, and
+  a `LearningCurve` to which one can be fitted), to near machine precision for each agent, however small, in time
+  linear in the number of agents of a few groups.
 - ``"exact"``: enumeration of all 2^n coalitions, any payoff, n <= 20. Rounding leaves an absolute error of about
   1e-15 times the surplus, so an agent whose share is smaller than that is lost in it.
 - ``"permutation"``: the average marginal contribution over random orders, any payoff and number of agents; an
   `Estimate` with standard errors.
 
-``"auto"`` picks quadrature where the payoff allows it, else exact, and otherwise raises: it never samples unasked.
+``"auto"`` picks quadrature where the payoff allows it, else exact up to 20 agents, then the fitted mixture, and
+otherwise raises: it never samples unasked. With ``tol`` quadrature is judged by a second, finer rule.
 """
 
 from __future__ import annotations
@@ -32,12 +34,13 @@ from typing import Literal, NamedTuple, TypeAlias, overload
 import numpy as np
 
 from fedshap import coalitions
-from fedshap._types import Agents, Array, ArrayLike, Jacobian, Order, PerAgent, Profile, RandomSource
-from fedshap._validation import as_count, as_generator, everybody
+from fedshap._types import Array, ArrayLike, Jacobian, Order, PerAgent, Profile, RandomSource
+from fedshap._validation import as_count, as_generator, as_interval
+from fedshap.exponential_sums import TOLERANCE
 from fedshap.game import Game
 from fedshap.mixtures import has_mixture, mixture
-from fedshap.payoffs import Payoff
-from fedshap.summation import CoalitionIntegrals, Expansion
+from fedshap.payoffs import LearningCurve, Payoff
+from fedshap.summation import CoalitionIntegrals
 
 Method: TypeAlias = Literal["auto", "exact", "quadrature"]
 
@@ -58,7 +61,7 @@ class Estimate(NamedTuple):
 
 
 @overload
-def shapley_values(game: Game, s: ArrayLike, *, method: Method = "auto") -> PerAgent: ...
+def shapley_values(game: Game, s: ArrayLike, *, method: Method = "auto", tol: float | None = ...) -> PerAgent: ...
 @overload
 def shapley_values(
     game: Game, s: ArrayLike, *, method: Literal["permutation"], permutations: int = ..., rng: RandomSource
@@ -68,6 +71,7 @@ def shapley_values(
     s: ArrayLike,
     *,
     method: str = "auto",
+    tol: float | None = None,
     permutations: int = 1000,
     rng: RandomSource | None = None,
 ) -> PerAgent | Estimate:
@@ -81,6 +85,9 @@ def shapley_values(
         Contributions, shape (..., n); (n,) for ``"permutation"``.
     method : {"auto", "exact", "quadrature", "permutation"}
         See the head of this module.
+    tol : float, optional
+        Relative error allowed to each entry, > 0; for quadrature alone. The rule is then chosen for it and compared
+        with a finer one. Left out, the rule is made for 1e-14 and not compared.
     permutations : int
         Sample size of ``"permutation"``, at least 2.
     rng : int or Generator
@@ -94,7 +101,7 @@ def shapley_values(
     Raises
     ------
     ValueError
-        If ``s`` is not a profile of the game, or the method does not fit the game.
+        If ``s`` is not a profile of the game, the method does not fit the game, or ``tol`` is not reached.
 
     Examples
     --------
@@ -109,13 +116,13 @@ def shapley_values(
     """
     if method == "permutation":
         return _sample(game, s, permutations, rng, coalitions.marginal_contributions)
-    if _choose(game, method) == "quadrature":
-        return _rowwise(game, s, lambda x: _integrals(game, x).values())
+    if choose_method(game, method, tol) == "quadrature":
+        return _rowwise(game, s, lambda x: _integrate(game, x, CoalitionIntegrals.values, tol))
     return _rowwise(game, s, lambda x: coalitions.exact_values(game.payoff, x))
 
 
 @overload
-def shapley_gradient(game: Game, s: ArrayLike, *, method: Method = "auto") -> PerAgent: ...
+def shapley_gradient(game: Game, s: ArrayLike, *, method: Method = "auto", tol: float | None = ...) -> PerAgent: ...
 @overload
 def shapley_gradient(
     game: Game, s: ArrayLike, *, method: Literal["permutation"], permutations: int = ..., rng: RandomSource
@@ -125,6 +132,7 @@ def shapley_gradient(
     s: ArrayLike,
     *,
     method: str = "auto",
+    tol: float | None = None,
     permutations: int = 1000,
     rng: RandomSource | None = None,
 ) -> PerAgent | Estimate:
@@ -137,18 +145,18 @@ def shapley_gradient(
     --------
     >>> import fedshap as fs
     >>> game = fs.Game(fs.PowerLaw(3), fs.LinearCost([0.10, 0.25, 0.40]))
-    >>> fs.shapley_gradient(game, [3.0, 1.0, 0.0]).round(4)
-    array([0.1537, 0.435 , 1.1962])
+    >>> fs.shapley_gradient(game, [3.0, 1.0, 0.0]).round(3)
+    array([0.154, 0.435, 1.196])
     """
     if method == "permutation":
         return _sample(game, s, permutations, rng, coalitions.marginal_gradients)
-    if _choose(game, method) == "quadrature":
-        return _rowwise(game, s, lambda x: _integrals(game, x).own_gradient())
+    if choose_method(game, method, tol) == "quadrature":
+        return _rowwise(game, s, lambda x: _integrate(game, x, CoalitionIntegrals.own_gradient, tol))
     return _rowwise(game, s, lambda x: coalitions.exact_gradient(game.payoff, x))
 
 
 @overload
-def shapley_potential(game: Game, s: ArrayLike, *, method: Method = "auto") -> Array: ...
+def shapley_potential(game: Game, s: ArrayLike, *, method: Method = "auto", tol: float | None = ...) -> Array: ...
 @overload
 def shapley_potential(
     game: Game, s: ArrayLike, *, method: Literal["permutation"], permutations: int = ..., rng: RandomSource
@@ -158,6 +166,7 @@ def shapley_potential(
     s: ArrayLike,
     *,
     method: str = "auto",
+    tol: float | None = None,
     permutations: int = 1000,
     rng: RandomSource | None = None,
 ) -> Array | Estimate:
@@ -177,8 +186,8 @@ def shapley_potential(
     """
     if method == "permutation":
         return _sample(game, s, permutations, rng, coalitions.coalition_averages)
-    if _choose(game, method) == "quadrature":
-        return _rowwise(game, s, lambda x: np.array(_integrals(game, x).potential()))
+    if choose_method(game, method, tol) == "quadrature":
+        return _rowwise(game, s, lambda x: _integrate(game, x, CoalitionIntegrals.potential, tol))
     return _rowwise(game, s, lambda x: coalitions.exact_potential(game.payoff, x))
 
 
@@ -205,90 +214,49 @@ def shapley_hessian(game: Game, s: ArrayLike) -> Jacobian:
            [-0.023 , -0.076 , -0.6796]])
     """
     s = game.one_profile(s)
-    if _choose(game, "auto") == "quadrature":
-        expansion = _integrals(game, s).expansion()
+    if choose_method(game, "auto") == "quadrature":
+        expansion = CoalitionIntegrals(mixture(game.payoff, s), s).expansion()
         return -np.diag(expansion.own) - expansion.shared @ expansion.shared.T
     return coalitions.exact_hessian(game.payoff, s)
 
 
-def shapley_expansion(game: Game, s: Profile) -> Expansion:
-    """Value, gradient and curvature of the potential at one profile of shape (n,), for solvers.
+def _integrate(
+    game: Game, s: Profile, quantity: Callable[[CoalitionIntegrals], Array | float], tol: float | None
+) -> Array:
+    """A quantity by quadrature; with ``tol``, by a rule made for it and then by a finer one, which must agree."""
 
-    Where the payoff is not known to be concave, positive curvatures are turned negative: the expansion then is a
-    direction of ascent, not Taylor's.
+    def by_rule(tolerance: float) -> Array:
+        form = mixture(game.payoff, s, tolerance)
+        if tol is not None and form.error > tol:
+            raise ValueError(f"tol={tol:g} is not reached: the fitted exponential sum has an error of {form.error:.2g}")
+        return np.asarray(quantity(CoalitionIntegrals(form, s, tolerance=tolerance)))
 
-    Examples
-    --------
-    >>> import fedshap as fs
-    >>> game = fs.Game(fs.PowerLaw(3), fs.LinearCost([0.10, 0.25, 0.40]))
-    >>> s = np.array([3.0, 1.0, 0.5])
-    >>> e = shapley_expansion(game, s)
-    >>> bool(abs(e.gradient - fs.shapley_gradient(game, s)).max() < 1e-12)
-    True
-    """
-    if _choose(game, "auto") == "quadrature":
-        return _integrals(game, s).expansion()
-    value, gradient = float(coalitions.exact_potential(game.payoff, s)), coalitions.exact_gradient(game.payoff, s)
-    hessian = np.nan_to_num(coalitions.exact_hessian(game.payoff, s), posinf=1e12, neginf=-1e12)
-    eigenvalues, vectors = np.linalg.eigh(-hessian)
-    curvatures = np.maximum(np.abs(eigenvalues), 1e-12 * max(float(np.abs(eigenvalues).max()), 1e-300))
-    least = 0.5 * float(curvatures.min())
-    return Expansion(value, gradient, np.full(len(s), least), vectors * np.sqrt(curvatures - least))
+    if tol is None:
+        return by_rule(TOLERANCE)
+    result, finer = by_rule(max(tol, 1e-15)), by_rule(max(0.01 * tol, 1e-16))
+    reached = float(np.max(np.abs(result - finer) / np.where(finer == 0.0, 1.0, np.abs(finer)), initial=0.0))
+    if reached > tol:
+        raise ValueError(f"tol={tol:g} is not reached: two rules differ by a relative {reached:.2g}; ask for less")
+    return finer
 
 
-def deviation_values(game: Game, s: ArrayLike, x: Array, agents: Agents = None) -> Array:
-    """Shapley value of ``agents[m]`` were she alone to contribute ``x[m, p]`` instead of her part of ``s``.
-
-    Parameters
-    ----------
-    game : Game
-        Only its payoff matters.
-    s : array_like
-        Contributions, shape (n,).
-    x : Array
-        Deviations to try, shape (m, P), non-negative.
-    agents : array of int, optional
-        Who deviates, shape (m,); everybody if left out.
-
-    Returns
-    -------
-    Array
-        Shape (m, P).
-
-    Examples
-    --------
-    >>> import fedshap as fs
-    >>> game = fs.Game(fs.PowerLaw(3), fs.LinearCost([0.10, 0.25, 0.40]))
-    >>> deviation_values(game, [3.0, 1.0, 0.0], np.array([[3.0], [0.0]]), np.array([0, 2])).ravel().round(6)
-    array([1.575, 0.   ])
-    """
-    s = game.one_profile(s)
-    who = everybody(game.n_agents, agents)
-    if _choose(game, "auto") == "quadrature":
-        reach = s.copy()
-        np.maximum.at(reach, who, x.max(axis=1, initial=0.0))
-        return CoalitionIntegrals(mixture(game.payoff, reach), s).deviation_values(x, who)
-    rows = [coalitions.exact_deviations(game.payoff, s, int(i), row) for i, row in zip(who, x, strict=True)]
-    return np.array(rows).reshape(x.shape)
-
-
-def _integrals(game: Game, s: Profile) -> CoalitionIntegrals:
-    return CoalitionIntegrals(mixture(game.payoff, s), s)
-
-
-def _choose(game: Game, method: str) -> str:
+def choose_method(game: Game, method: str, tol: float | None = None) -> str:
     """Resolve ``"auto"`` and refuse a method that does not fit the game."""
     if method not in ("auto", "exact", "quadrature"):
         raise ValueError(f'method must be "auto", "exact", "quadrature" or "permutation"; got {method!r}')
-    fits = {"quadrature": has_mixture(game.payoff), "exact": game.n_agents <= coalitions.MAX_EXACT}
-    chosen = ("quadrature" if fits["quadrature"] else "exact") if method == "auto" else method
-    if not fits[chosen]:
-        kind = type(game.payoff).__name__
-        reason = (
-            f"no exponential mixture is known for {kind}"
-            if chosen == "quadrature"
-            else f"exact enumeration takes at most {coalitions.MAX_EXACT} agents, and this game has {game.n_agents}"
-        )
+    small, curve = game.n_agents <= coalitions.MAX_EXACT, isinstance(game.payoff, LearningCurve)
+    automatic = "quadrature" if has_mixture(game.payoff) or (curve and not small) else "exact"
+    chosen = automatic if method == "auto" else method
+    if tol is not None:
+        as_interval("tol", tol, 0.0, 1.0)
+        if chosen == "exact":
+            raise ValueError("tol is for quadrature: this game's coalitions are enumerated, exact but for rounding")
+    reason = None
+    if chosen == "quadrature" and not has_mixture(game.payoff) and not curve:
+        reason = f"no exponential mixture is known for {type(game.payoff).__name__}"
+    elif chosen == "exact" and not small:
+        reason = f"exact enumeration takes at most {coalitions.MAX_EXACT} agents, and this game has {game.n_agents}"
+    if reason:
         raise ValueError(
             f'method="{method}" does not fit this game: {reason}. '
             'Use method="permutation" with an rng for an estimate with standard errors'

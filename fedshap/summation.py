@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from fedshap._types import Array, PerAgent, Profile
 from fedshap._validation import read_only
 from fedshap.compression import DIRECT, compress, each_agent
+from fedshap.exponential_sums import TOLERANCE
 from fedshap.mixtures import Mixture
 
-_NODES = 32  # of the rule in q; see coalition_rule
 _CHUNK = 2_000_000  # entries of one (r, q, k) block: about 16 MB, which stays near the processor's cache
 
 
@@ -110,6 +110,8 @@ class CoalitionIntegrals:
         Contributions, shape (n,).
     direct : bool, optional
         Whether every agent is her own point; by default with at most `DIRECT` agents.
+    tolerance : float
+        Relative error to aim at: the numbers of nodes follow from it.
 
     Examples
     --------
@@ -124,10 +126,12 @@ class CoalitionIntegrals:
     True
     """
 
-    def __init__(self, mixture: Mixture, s: Profile, *, direct: bool | None = None) -> None:
-        self.mixture, self.s = mixture, s
+    def __init__(
+        self, mixture: Mixture, s: Profile, *, direct: bool | None = None, tolerance: float = TOLERANCE
+    ) -> None:
+        self.mixture, self.s, self.tolerance = mixture, s, tolerance
         direct = len(s) <= DIRECT if direct is None else direct
-        self.points = each_agent(mixture, s) if direct else compress(mixture, s)
+        self.points = each_agent(mixture, s) if direct else compress(mixture, s, tolerance)
         self._linear = mixture.linear[mixture.classes]
 
     def values(self) -> PerAgent:
@@ -187,12 +191,12 @@ class CoalitionIntegrals:
         mass = self.points
         if x is None or classes is None:
             x, classes = mass.positions, mass.classes
-        nodes = min(_NODES, max(1, -(-len(self.s) // 2)))
+        nodes = coalition_nodes(len(self.s), self.tolerance)
         step = max(1, _CHUNK // (nodes * max(len(x), len(mass.positions), 1)))
         for first in range(0, len(self.mixture.coefficients), step):
             rates = self.mixture.rates[first : first + step]
             joining = -np.expm1(-rates[:, mass.classes] * mass.positions)
-            q, weights, reach = coalition_rule(joining @ mass.weights, nodes)
+            q, weights, reach = coalition_rule(joining @ mass.weights, len(self.s), self.tolerance)
             at_points = rates[:, classes]
             yield Block(
                 coefficients=self.mixture.coefficients[first : first + step],
@@ -214,19 +218,21 @@ def _product(q: Array, joining: Array, weights: Array) -> Array:
     return np.exp(np.log1p(np.negative(taken, out=taken)) @ weights)
 
 
-def coalition_rule(joining: Array, nodes: int) -> tuple[Array, Array, Array]:
+def coalition_rule(joining: Array, n_agents: int, tolerance: float = TOLERANCE) -> tuple[Array, Array, Array]:
     """Nodes and weights in q for products ``prod_j (1 - q m_j)``, one rule for each term.
 
-    The product is at most ``exp(-q sum_j m_j)``, so nothing of it is left beyond ``reach = 40 / sum_j m_j`` (or 1).
-    On [0, reach] it is a polynomial of degree n with the sum of its ``reach * m_j`` at most 40, which Gauss-Legendre
-    with 32 nodes integrates to rounding error, whatever n; ceil(n/2) nodes are exact.
+    The product is at most ``exp(-q sum_j m_j)``, so that less than the tolerance of it is left beyond
+    ``reach = (8 - log tolerance) / sum_j m_j`` (or 1). On [0, reach] it is a polynomial of degree n whose
+    ``reach * m_j`` have a bounded sum, which Gauss-Legendre integrates with `coalition_nodes` nodes, whatever n.
 
     Parameters
     ----------
     joining : Array
         ``sum_j m_j`` with ``m_j`` in [0, 1], shape (r,): how much of its term agent j takes away by joining.
-    nodes : int
-        Number of nodes Q.
+    n_agents : int
+        Number of factors n.
+    tolerance : float
+        Relative error to aim at.
 
     Returns
     -------
@@ -238,17 +244,27 @@ def coalition_rule(joining: Array, nodes: int) -> tuple[Array, Array, Array]:
     Examples
     --------
     >>> m = np.array([[1.0, 0.5, 0.25], [0.0, 0.0, 0.0]])
-    >>> q, weights, reach = coalition_rule(m.sum(axis=1), nodes=2)
+    >>> q, weights, reach = coalition_rule(m.sum(axis=1), n_agents=3)
     >>> products = (1.0 - q[:, :, None] * m[:, None, :]).prod(axis=2)
     >>> ((weights * products).sum(axis=1) * 96).round(9)  # 37/96 and 1, by hand
     array([37., 96.])
     """
-    reach = np.minimum(1.0, 40.0 / np.maximum(joining, 1e-300))
-    x, w = _legendre(nodes)
+    reach = np.minimum(1.0, _exponent(tolerance) / np.maximum(joining, 1e-300))
+    x, w = _legendre(coalition_nodes(n_agents, tolerance))
     return reach[:, None] * x, reach[:, None] * w, reach
 
 
-@lru_cache(maxsize=_NODES)
+def coalition_nodes(n_agents: int, tolerance: float) -> int:
+    """Number of nodes in q: enough for ``exp(-x)`` on the whole reach, and no more than ceil(n/2), which are exact."""
+    return min(int(np.ceil(0.65 * _exponent(tolerance))), -(-n_agents // 2))
+
+
+def _exponent(tolerance: float) -> float:
+    """Exponent at which products of everyone else, which lack at most one factor, have fallen below the tolerance."""
+    return 8.0 - np.log(tolerance)
+
+
+@lru_cache(maxsize=64)
 def _legendre(count: int) -> tuple[Array, Array]:
     """Gauss-Legendre nodes and weights on [0, 1]."""
     x, w = np.polynomial.legendre.leggauss(count)

@@ -101,7 +101,7 @@ def test_the_rule_integrates_every_product_it_may_meet():
     for n in (100, 3000):
         for scale in (1e-6, 1e-2, 1.0):
             m = np.minimum(scale * rng.random(n), 1.0)
-            ours_q, ours_w, reach = coalition_rule(np.array([m.sum()]), nodes=32)
+            ours_q, ours_w, reach = coalition_rule(np.array([m.sum()]), n)
             ours = ours_w[0] @ np.prod(1 - ours_q[0][:, None] * m, axis=1)
             reference = weights @ np.prod(1 - q[:, None] * m, axis=1)
             assert ours == pytest.approx(reference, rel=1e-13)

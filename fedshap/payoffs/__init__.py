@@ -7,8 +7,8 @@ without the n x n Jacobian.
 """
 
 from fedshap.payoffs.base import Payoff
-from fedshap.payoffs.curves import PACBound, PowerLaw
+from fedshap.payoffs.curves import LearningCurve, PACBound, PowerLaw
 from fedshap.payoffs.custom import CustomPayoff
 from fedshap.payoffs.discovery import RandomCoverage, RandomDiscovery
 
-__all__ = ["CustomPayoff", "PACBound", "Payoff", "PowerLaw", "RandomCoverage", "RandomDiscovery"]
+__all__ = ["CustomPayoff", "LearningCurve", "PACBound", "Payoff", "PowerLaw", "RandomCoverage", "RandomDiscovery"]

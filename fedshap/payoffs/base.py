@@ -59,3 +59,16 @@ class Payoff(ABC):
 
     def _profile(self, s: ArrayLike) -> Profile:
         return as_profile("s", s, self.n_agents)
+
+
+def checked_output(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
+    """Check what a user's function returned."""
+    try:
+        array = np.asarray(value, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must return an array of numbers; it returned {value!r}") from error
+    if array.shape != shape:
+        raise ValueError(f"{name} must return an array of shape {shape} here; it returned shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must return finite numbers; it returned {array[~np.isfinite(array)][0]}")
+    return array

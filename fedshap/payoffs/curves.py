@@ -2,14 +2,147 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from fedshap._types import Agents, Array, ArrayLike, Jacobian, PerAgent
 from fedshap._validation import as_array, as_count, as_interval, as_labels, as_square, everybody, read_only
-from fedshap.payoffs.base import Payoff
+from fedshap.payoffs.base import Payoff, checked_output
 
 
-class PowerLaw(Payoff):
+class LearningCurve(Payoff):
+    r"""A learning curve of yours, of a weighted sum of contributions.
+
+    .. math:: a_i(s) = f\bigl((W s)_i\bigr)
+
+    Parameters
+    ----------
+    function : callable
+        ``f``, vectorised: weighted sums ``z >= 0`` to payoffs of the same shape; non-decreasing.
+    slope : callable
+        Its derivative ``f'``, vectorised.
+    n_agents : int, optional
+        Number of agents; may be left out when ``weights`` or ``groups`` tells it.
+    weights : array_like, optional
+        Non-negative ``W``, shape (n, n): entry ``[i, j]`` is what a data point of agent j is worth to agent i.
+        With ``groups``, shape (T, T): the same between groups. All ones if left out.
+    groups : array_like of int, optional
+        Group label of each agent, shape (n,), each in 0..T-1. The n x n matrix is then never formed.
+    concave : bool, optional
+        Your word on whether ``f`` is concave. Left out, certificates say that they do not know.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together, a function returns another shape or numbers that are not finite, or
+        ``slope`` is negative or not the derivative of ``function``.
+
+    Notes
+    -----
+    Where the slope is completely monotone (a power, a logarithm, a root, saturating exponentials), Shapley values of
+    any number of agents follow from an exponential sum that is fitted to it. Other curves have them by enumeration.
+
+    Examples
+    --------
+    >>> curve = LearningCurve(np.log1p, lambda z: 1.0 / (1.0 + z), n_agents=3, concave=True)
+    >>> curve.values([1.0, 0.0, 2.0]).round(4)
+    array([1.3863, 1.3863, 1.3863])
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Array], Array],
+        slope: Callable[[Array], Array],
+        n_agents: int | None = None,
+        *,
+        weights: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        concave: bool | None = None,
+    ) -> None:
+        for name, given in (("function", function), ("slope", slope)):
+            if not callable(given):
+                raise ValueError(f"{name} must be callable; got {given!r}")
+        self.concave = concave
+        self._function, self._derivative = function, slope
+        self._set_agents(n_agents, weights, groups)
+        self._check_slope()
+
+    def _set_agents(self, n_agents: int | None, weights: ArrayLike | None, groups: ArrayLike | None) -> None:
+        """Check and keep who belongs to which group and what the groups' data are worth to each other."""
+        if weights is None and groups is not None:
+            raise ValueError("groups needs weights: a (T, T) matrix between the T groups")
+        #: Weights between the groups, shape (T, T); without groups every agent is one of her own.
+        self.weights = read_only(np.ones((1, 1))) if weights is None else as_square("weights", weights)
+        labels = None if groups is None else as_array("groups", groups)
+        told = None if weights is None else len(self.weights) if labels is None else labels.size
+        self.n_agents = _count_agents(n_agents, told)
+        if weights is None:
+            labels = np.zeros(self.n_agents, dtype=np.intp)
+        else:
+            labels = np.arange(self.n_agents) if groups is None else groups
+        #: Group of each agent, shape (n,).
+        self.groups = as_labels("groups", labels, self.n_agents, len(self.weights))
+        membership = np.zeros((self.n_agents, len(self.weights)))
+        membership[np.arange(self.n_agents), self.groups] = 1.0
+        #: Entry [i, t] is 1 if agent i is in group t, shape (n, T).
+        self.membership = read_only(membership)
+        self.group_sizes = read_only(membership.sum(axis=0))  # (T,)
+
+    def curve(self, z: Array) -> Array:
+        """``f(z)`` for weighted sums ``z`` of any shape."""
+        return checked_output("function", self._function(z), z.shape)
+
+    def slope(self, z: Array) -> Array:
+        """``f'(z)`` for weighted sums ``z`` of any shape."""
+        return checked_output("slope", self._derivative(z), z.shape)
+
+    def _check_slope(self) -> None:
+        z = np.concatenate([[0.0], np.geomspace(1e-3, 1e6, 28)])
+        step = 1e-5 * (z + 1e-3)
+        difference, slope = (self.curve(z + step) - self.curve(z)) / step, self.slope(z + step / 2.0)
+        if (slope < 0.0).any():
+            raise ValueError(f"slope must not be negative; it is {slope.min():.3g} at z={z[slope.argmin()]:g}")
+        # A difference of values that agree in most of their digits is good to few.
+        error = np.abs(difference - slope) - 1e-3 * slope - 1e-14 * np.abs(self.curve(z)) / step
+        if (error > 0.0).any():
+            k = int(error.argmax())
+            raise ValueError(
+                f"slope must be the derivative of function; at z={z[k]:g} it is {slope[k]:.6g}, and function rises "
+                f"by {difference[k]:.6g} for each unit"
+            )
+
+    def arguments(self, s: ArrayLike) -> Array:
+        """Weighted sums ``(W s)`` of each group, shape (..., T)."""
+        return self._profile(s) @ self.membership @ self.weights.T
+
+    def values(self, s: ArrayLike) -> PerAgent:
+        return self.curve(self.arguments(s))[..., self.groups]
+
+    def jacobian(self, s: ArrayLike) -> Jacobian:
+        by_group = self.slope(self.arguments(s))[..., None] * self.weights  # (..., T, T)
+        return by_group[..., self.groups, :][..., self.groups]
+
+    def total(self, s: ArrayLike) -> Array:
+        return self.curve(self.arguments(s)) @ self.group_sizes
+
+    def total_gradient(self, s: ArrayLike) -> PerAgent:
+        by_group = (self.slope(self.arguments(s)) * self.group_sizes) @ self.weights  # (..., T)
+        return by_group[..., self.groups]
+
+    def own_gradient(self, s: ArrayLike) -> PerAgent:
+        return (self.slope(self.arguments(s)) * np.diag(self.weights))[..., self.groups]
+
+    def own_values(self, s: ArrayLike, x: Array, agents: Agents = None) -> Array:
+        s = self._profile(s)
+        agents = everybody(self.n_agents, agents)
+        labels = self.groups[agents]
+        own = self.weights[labels, labels][:, None]
+        others = self.arguments(s)[labels, None] - own * s[agents, None]
+        return self.curve(np.maximum(others, 0.0) + own * x)
+
+
+class PowerLaw(LearningCurve):
     r"""Power-law learning curve of a weighted sum of contributions.
 
     .. math:: a_i(s) = 1 - \frac{\alpha}{(1 + (W s)_i)^{\beta}}
@@ -60,60 +193,16 @@ class PowerLaw(Payoff):
     ) -> None:
         self.alpha = as_interval("alpha", alpha, 0.0, np.inf)
         self.beta = as_interval("beta", beta, 0.0, 1.0)
-        if weights is None and groups is not None:
-            raise ValueError("groups needs weights: a (T, T) matrix between the T groups")
-        #: Weights between the groups, shape (T, T); without groups every agent is one of her own.
-        self.weights = read_only(np.ones((1, 1))) if weights is None else as_square("weights", weights)
-        labels = None if groups is None else as_array("groups", groups)
-        told = None if weights is None else len(self.weights) if labels is None else labels.size
-        self.n_agents = _count_agents(n_agents, told)
-        if weights is None:
-            self.groups = np.zeros(self.n_agents, dtype=np.intp)
-        else:
-            labels = np.arange(self.n_agents) if groups is None else groups
-            self.groups = as_labels("groups", labels, self.n_agents, len(self.weights))
-        self.groups.setflags(write=False)
-        membership = np.zeros((self.n_agents, len(self.weights)))
-        membership[np.arange(self.n_agents), self.groups] = 1.0
-        #: Entry [i, t] is 1 if agent i is in group t, shape (n, T).
-        self.membership = read_only(membership)
-        self.group_sizes = read_only(membership.sum(axis=0))  # (T,)
+        self._set_agents(n_agents, weights, groups)
 
-    def _arguments(self, s: ArrayLike) -> Array:
-        """Weighted sums ``(W s)`` per group, shape (..., T)."""
-        return self._profile(s) @ self.membership @ self.weights.T
+    def curve(self, z: Array) -> Array:
+        return 1.0 - self.alpha * (1.0 + z) ** -self.beta
 
-    def _slope(self, z: Array) -> Array:
+    def slope(self, z: Array) -> Array:
         return self.alpha * self.beta * (1.0 + z) ** (-self.beta - 1.0)
 
-    def values(self, s: ArrayLike) -> PerAgent:
-        return (1.0 - self.alpha * (1.0 + self._arguments(s)) ** -self.beta)[..., self.groups]
 
-    def jacobian(self, s: ArrayLike) -> Jacobian:
-        by_group = self._slope(self._arguments(s))[..., None] * self.weights  # (..., T, T)
-        return by_group[..., self.groups, :][..., self.groups]
-
-    def total(self, s: ArrayLike) -> Array:
-        per_group = 1.0 - self.alpha * (1.0 + self._arguments(s)) ** -self.beta
-        return per_group @ self.group_sizes
-
-    def total_gradient(self, s: ArrayLike) -> PerAgent:
-        by_group = (self._slope(self._arguments(s)) * self.group_sizes) @ self.weights  # (..., T)
-        return by_group[..., self.groups]
-
-    def own_gradient(self, s: ArrayLike) -> PerAgent:
-        return (self._slope(self._arguments(s)) * np.diag(self.weights))[..., self.groups]
-
-    def own_values(self, s: ArrayLike, x: Array, agents: Agents = None) -> Array:
-        s = self._profile(s)
-        agents = everybody(self.n_agents, agents)
-        labels = self.groups[agents]
-        own = self.weights[labels, labels][:, None]
-        others = self._arguments(s)[labels, None] - own * s[agents, None]
-        return 1.0 - self.alpha * (1.0 + np.maximum(others, 0.0) + own * x) ** -self.beta
-
-
-class PACBound(Payoff):
+class PACBound(LearningCurve):
     r"""The generalisation bound of PAC learning as a payoff common to all agents.
 
     .. math:: a(s) = \max\{0,\, a_0 - (4 + \sqrt{2k(2 + \log(m/k))})/\sqrt{m}\}, \qquad m = \sum_i s_i \ge k
@@ -148,7 +237,7 @@ class PACBound(Payoff):
     concave = False
 
     def __init__(self, n_agents: int, *, optimum: float, complexity: float) -> None:
-        self.n_agents = as_count("n_agents", n_agents)
+        self._set_agents(as_count("n_agents", n_agents), None, None)
         self.optimum = as_interval("optimum", optimum, 0.0, 1.0)
         self.complexity = as_interval("complexity", complexity, 0.0, np.inf)
         from scipy.optimize import root_scalar  # slow to import, and needed here alone
@@ -163,23 +252,15 @@ class PACBound(Payoff):
         k = self.complexity
         return self.optimum - (4.0 + np.sqrt(2.0 * k * (2.0 + np.log(m / k)))) / np.sqrt(m)
 
-    def _common(self, s: ArrayLike) -> tuple[Array, Array]:
-        """Value and slope in the total ``m``, each of shape (...)."""
-        m = self._profile(s).sum(axis=-1)
-        inside = m > self.threshold
-        safe = np.where(inside, m, self.threshold + 1.0)
-        k = self.complexity
-        root = np.sqrt(2.0 * k * (2.0 + np.log(safe / k)))
-        slope = ((4.0 + root) / 2.0 - k / root) / safe**1.5
-        return np.where(inside, self._bound(safe), 0.0), np.where(inside, slope, 0.0)
+    def curve(self, z: Array) -> Array:
+        inside = z > self.threshold
+        return np.where(inside, self._bound(np.where(inside, z, self.threshold + 1.0)), 0.0)
 
-    def values(self, s: ArrayLike) -> PerAgent:
-        common = self._common(s)[0]
-        return np.repeat(common[..., None], self.n_agents, axis=-1)
-
-    def jacobian(self, s: ArrayLike) -> Jacobian:
-        slope = self._common(s)[1]
-        return np.broadcast_to(slope[..., None, None], (*slope.shape, self.n_agents, self.n_agents)).copy()
+    def slope(self, z: Array) -> Array:
+        inside = z > self.threshold
+        m, k = np.where(inside, z, self.threshold + 1.0), self.complexity
+        root = np.sqrt(2.0 * k * (2.0 + np.log(m / k)))
+        return np.where(inside, ((4.0 + root) / 2.0 - k / root) / m**1.5, 0.0)
 
 
 def _count_agents(n_agents: int | None, told: int | None) -> int:

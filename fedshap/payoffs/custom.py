@@ -8,7 +8,7 @@ import numpy as np
 
 from fedshap._types import Array, ArrayLike, Jacobian, PerAgent, Profile
 from fedshap._validation import as_count
-from fedshap.payoffs.base import Payoff
+from fedshap.payoffs.base import Payoff, checked_output
 
 
 class CustomPayoff(Payoff):
@@ -59,13 +59,13 @@ class CustomPayoff(Payoff):
 
     def values(self, s: ArrayLike) -> PerAgent:
         s = self._profile(s)
-        return _checked("function", self._function(s), s.shape)
+        return checked_output("function", self._function(s), s.shape)
 
     def jacobian(self, s: ArrayLike) -> Jacobian:
         s = self._profile(s)
         shape = (*s.shape, self.n_agents)
         if self._gradient is not None:
-            return _checked("gradient", self._gradient(s), shape)
+            return checked_output("gradient", self._gradient(s), shape)
         columns = [self._difference(s, j) for j in range(self.n_agents)]
         return np.stack(columns, axis=-1)
 
@@ -79,16 +79,3 @@ class CustomPayoff(Payoff):
         two_sided = ahead - self.values(np.where(central[..., None], s - shift, s))
         one_sided = 4.0 * ahead - 3.0 * self.values(s) - self.values(s + 2.0 * shift)
         return np.where(central[..., None], two_sided, one_sided) / (2.0 * step[..., None])
-
-
-def _checked(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
-    """Check what a user's function returned."""
-    try:
-        array = np.asarray(value, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must return an array of numbers; it returned {value!r}") from error
-    if array.shape != shape:
-        raise ValueError(f"{name} must return an array of shape {shape} here; it returned shape {array.shape}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} must return finite numbers; it returned {array[~np.isfinite(array)][0]}")
-    return array
