@@ -38,7 +38,9 @@ check: $(READY)  ## lint, format and types
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 
-benchmark: $(READY)  ## measure equilibria against the number of agents (minutes)
+benchmark: $(READY)  ## measure against other methods, and against the number of agents (a quarter of an hour)
+	$(BIN)/python -m pip install --quiet --editable '.[benchmark]'
+	$(BIN)/python tests/benchmarks/methods.py
 	$(BIN)/python tests/benchmarks/scale.py
 
 lab: $(READY)  ## open the chapters in JupyterLab

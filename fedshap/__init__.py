@@ -16,6 +16,7 @@ from fedshap.costs import Cost, LinearCost, PowerCost
 from fedshap.dynamics import Trajectory, best_response_dynamics
 from fedshap.equilibrium import ConvergenceError, Equilibrium, find_equilibrium, regret
 from fedshap.game import Game
+from fedshap.limits import aumann_shapley_values
 from fedshap.mechanisms import AccuracyShaping, CostSharing, Mechanism, NoPayment, ShapleyPayment
 from fedshap.metrics import (
     accuracy_gain,
@@ -58,6 +59,7 @@ __all__ = [
     "ShapleyPayment",
     "Trajectory",
     "accuracy_gain",
+    "aumann_shapley_values",
     "best_response_dynamics",
     "budget_gap",
     "data_gain",

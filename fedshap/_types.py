@@ -6,6 +6,7 @@ any leading axes, over which every function of a contribution profile is vectori
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
@@ -31,4 +32,7 @@ Agents: TypeAlias = NDArray[np.intp] | None
 RandomSource: TypeAlias = int | np.random.Generator
 """A seed or a generator: the only ways randomness enters the package."""
 
-__all__ = ["Agents", "Array", "ArrayLike", "Jacobian", "Order", "PerAgent", "Profile", "RandomSource"]
+Progress: TypeAlias = Callable[[int, float], object] | None
+"""Told the number of each iteration of a solver and its largest move relative to the largest contribution."""
+
+__all__ = ["Agents", "Array", "ArrayLike", "Jacobian", "Order", "PerAgent", "Profile", "Progress", "RandomSource"]

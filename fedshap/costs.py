@@ -39,6 +39,11 @@ class Cost(ABC):
         """Curvatures ``c_i''(s_i)``, shape (..., n); may be infinite at zero."""
 
     @abstractmethod
+    def supply(self, price: float) -> tuple[PerAgent, PerAgent]:
+        """What each agent gives when a data point earns ``price``: the ends of the interval on which her marginal
+        cost is the price, each of shape (n,); infinite where it stays below."""
+
+    @abstractmethod
     def of(self, agents: NDArray[np.intp]) -> Cost:
         """The costs of some agents, in the order given."""
 
@@ -74,6 +79,9 @@ class LinearCost(Cost):
 
     def second_derivatives(self, s: ArrayLike) -> PerAgent:
         return np.zeros_like(as_profile("s", s, self.n_agents))
+
+    def supply(self, price: float) -> tuple[PerAgent, PerAgent]:
+        return np.where(self.rates < price, np.inf, 0.0), np.where(self.rates <= price, np.inf, 0.0)
 
     def of(self, agents: NDArray[np.intp]) -> LinearCost:
         return LinearCost(self.rates[agents], self.fixed[agents])
@@ -115,6 +123,13 @@ class PowerCost(Cost):
         with np.errstate(divide="ignore", invalid="ignore"):
             curvature = factor * s ** (self.exponent - 2.0)
         return np.where(factor > 0.0, curvature, 0.0)
+
+    def supply(self, price: float) -> tuple[PerAgent, PerAgent]:
+        flat = (self.exponent == 1.0) | (self.rates == 0.0)  # constant marginal cost: all or nothing
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            curved = (max(price, 0.0) / (self.rates * self.exponent)) ** (1.0 / (self.exponent - 1.0))
+        low = np.where(flat, np.where(self.rates < price, np.inf, 0.0), curved)
+        return low, np.where(flat, np.where(self.rates <= price, np.inf, 0.0), curved)
 
     def of(self, agents: NDArray[np.intp]) -> PowerCost:
         return PowerCost(self.rates[agents], self.exponent[agents])

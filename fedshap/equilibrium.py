@@ -1,7 +1,8 @@
 r"""Nash equilibria (Def. 2.1 of the paper), each with its certificate.
 
 A profile s is an equilibrium if no agent gains by changing her own contribution. `find_equilibrium` maximises the
-potential where the mechanism has one, and otherwise iterates best responses. Either way the result is judged by
+potential where the mechanism has one, clears the markets of groups where it can, and otherwise iterates best
+responses. Either way the result is judged by
 `regret`, the most that any single agent gains by deviating, which a separate one-dimensional search over utilities
 (never over gradients) determines for every agent.
 """
@@ -15,8 +16,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fedshap._types import Array, ArrayLike, PerAgent, Profile
+from fedshap._types import Array, ArrayLike, PerAgent, Profile, Progress
 from fedshap._validation import as_interval, read_only
+from fedshap.clearing import clear
 from fedshap.game import Game
 from fedshap.mechanisms import Mechanism
 from fedshap.solvers import UNBOUNDED, best_responses, initial_profile, maximise
@@ -38,7 +40,7 @@ class Equilibrium:
     audited : int
         Agents whose deviations were searched: all of them up to 1000, else a random 1000 (the same each time).
     method : str
-        ``"potential"`` or ``"best responses"``.
+        ``"potential"``, ``"market clearing"`` or ``"best responses"``.
     iterations : int
         Iterations of that method.
     concave : bool or None
@@ -85,6 +87,7 @@ def find_equilibrium(
     tol: float = 1e-9,
     start: ArrayLike | None = None,
     on_failure: Literal["raise", "return"] = "raise",
+    progress: Progress = None,
 ) -> Equilibrium:
     """Find a Nash equilibrium of the game under a mechanism and certify it.
 
@@ -100,6 +103,9 @@ def find_equilibrium(
         Profile to start from, shape (n,); ``min(1, capacity / 2)`` for every agent if left out.
     on_failure : {"raise", "return"}
         What to do with a point whose regret exceeds ``tol``.
+    progress : callable, optional
+        Called after each iteration with its number and the largest move relative to the largest contribution (of a
+        group's total, where markets are cleared); ``print`` will do.
 
     Returns
     -------
@@ -117,8 +123,10 @@ def find_equilibrium(
     -----
     For `ShapleyPayment` the potential is maximised over the box of contributions, in time linear in the number of
     agents for exponential mixtures. With concave payoffs and convex costs its maximisers are exactly the
-    equilibria. The other mechanisms are solved by best responses, one agent at a time, and Newton steps on the
-    agents strictly between their bounds.
+    equilibria. Without payments or with cost sharing, groups of agents with a common learning curve are markets: the
+    totals at which they clear are found in time linear in the number of agents, and agents of equal cost who are
+    indifferent share what is left to them evenly. All else is solved by best responses, one agent at a time, and
+    Newton steps on the agents strictly between their bounds.
 
     Examples
     --------
@@ -135,20 +143,15 @@ def find_equilibrium(
         raise ValueError(f'on_failure must be "raise" or "return"; got {on_failure!r}')
     initial = initial_profile(game, start)
     _refuse_free_data(game, mechanism, initial)
-    potential = mechanism.potential(game)
-    if potential is not None:
-        s, iterations = maximise(potential, initial)
-        method = "potential"
-    else:
-        s, iterations = best_responses(game, mechanism, initial)
-        method = "best responses"
+    s, iterations, method = _solve(game, mechanism, initial, progress)
     agents = np.arange(game.n_agents)
     if game.n_agents > AUDIT:
         agents = np.random.default_rng(0).choice(game.n_agents, size=AUDIT, replace=False)
+    payments = mechanism.payments(game, s)  # Shapley values of a million agents: once, not again for the utilities
     equilibrium = Equilibrium(
         contributions=read_only(s),
-        payments=read_only(mechanism.payments(game, s)),
-        utilities=read_only(mechanism.utilities(game, s)),
+        payments=read_only(payments),
+        utilities=read_only(game.payoff.values(s) + payments - game.costs(s)),
         regret=regret(game, mechanism, s, agents=agents),
         audited=len(agents),
         method=method,
@@ -158,6 +161,17 @@ def find_equilibrium(
     if equilibrium.regret > tol and on_failure == "raise":
         raise ConvergenceError(equilibrium, tol)
     return equilibrium
+
+
+def _solve(game: Game, mechanism: Mechanism, initial: Profile, progress: Progress) -> tuple[Profile, int, str]:
+    """An equilibrium by the best method that the mechanism allows, the iterations it took and its name."""
+    potential, clearing = mechanism.potential(game), mechanism.clearing(game)
+    if potential is not None:
+        return *maximise(potential, initial, progress), "potential"
+    cleared = None if clearing is None else clear(clearing, initial, progress)
+    if cleared is not None:
+        return *cleared, "market clearing"
+    return *best_responses(game, mechanism, initial, progress), "best responses"
 
 
 def _refuse_free_data(game: Game, mechanism: Mechanism, s: Profile) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from fedshap._types import Array, ArrayLike, PerAgent, Profile
+from fedshap._types import Array, ArrayLike, PerAgent, Profile, Progress
 from fedshap.game import Game
 from fedshap.mechanisms import Mechanism, Potential, own_optimum
 from fedshap.summation import Expansion
@@ -26,7 +26,7 @@ def initial_profile(game: Game, start: ArrayLike | None) -> Profile:
     return game.one_profile(start, name="start")
 
 
-def maximise(potential: Potential, start: Profile) -> tuple[Profile, int]:
+def maximise(potential: Potential, start: Profile, progress: Progress = None) -> tuple[Profile, int]:
     """Maximise the potential over the box: sequential quadratic programming with backtracking.
 
     Each step maximises the second-order expansion over the box exactly. Its Hessian is diagonal plus low rank, so
@@ -43,6 +43,7 @@ def maximise(potential: Potential, start: Profile) -> tuple[Profile, int]:
         step = _maximise_expansion(here, lower, np.minimum(upper - s, reach))
         promised = float(here.gradient @ step)
         s, here = _backtrack(potential, s, here, step)
+        _tell(progress, iteration, step, s)
         if s.max() > UNBOUNDED:
             raise ValueError(
                 f"agent {int(s.argmax())} gains from contributing without bound: give the game a finite capacity, "
@@ -115,7 +116,7 @@ def _backtrack(potential: Potential, s: Profile, here: Expansion, step: PerAgent
     return s, here
 
 
-def best_responses(game: Game, mechanism: Mechanism, start: Profile) -> tuple[Profile, int]:
+def best_responses(game: Game, mechanism: Mechanism, start: Profile, progress: Progress = None) -> tuple[Profile, int]:
     """Best responses, one agent at a time, until nobody moves; extrapolation and Newton steps in between for speed.
 
     Assumes what concave payoffs guarantee: that each marginal utility changes sign at most once, from + to -.
@@ -126,6 +127,7 @@ def best_responses(game: Game, mechanism: Mechanism, start: Profile) -> tuple[Pr
         for agent in range(game.n_agents):
             s = _moved(s, agent, own_optimum(_own_marginal(game, mechanism, s, agent), game.upper[agent], s[agent]))
         drift = s - previous
+        _tell(progress, sweep, drift, s)
         if np.abs(drift).max() <= 1e-13 * s.max():
             break
         if sweep % 5 == 0:
@@ -179,3 +181,8 @@ def _moved(s: Profile, agent: int, value: float) -> Profile:
     moved = s.copy()
     moved[agent] = value
     return moved
+
+
+def _tell(progress: Progress, iteration: int, move: Profile, s: Profile) -> None:
+    if progress is not None:
+        progress(iteration, float(np.abs(move).max()) / max(float(s.max()), 1e-300))

@@ -29,7 +29,7 @@ def test_grid_refuses(levels):
 
 
 def test_grid_of_runs_is_training_run_by_run(federation):
-    profiles = [[2, 0, 0], [0, 1, 2], [0, 0, 0]]
+    profiles = [[2, 0, 0], [0, 1, 2.5], [0, 0, 0]]
     settings = {"rounds": 2, "seed": 4, "learning_rate": 0.2}
     runs = train_grid(federation, profiles, **settings)
     for r, profile in enumerate(profiles):
@@ -41,7 +41,7 @@ def test_grid_of_runs_is_training_run_by_run(federation):
 
 
 def test_grid_of_runs_refuses_before_it_trains(federation):
-    with pytest.raises(ValueError, match="client 1 has 52 of 8 images, got 99"):
+    with pytest.raises(ValueError, match="client 1 has 52 of 8 inputs, got 99"):
         train_grid(federation, [[1, 1, 1], [0, 99, 0]], rounds=10**9)
     with pytest.raises(ValueError, match=r"contributions must have shape \(R, 3\); got \(3,\)"):
         train_grid(federation, [1, 1, 1], rounds=10**9)

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from fedshap.federated import Dataset, Federation, TrainingConfig, load_dataset, partition, train
-from fedshap.federated.training import as_batches, progress_bar
+from fedshap.federated.config import as_contributions
+from fedshap.federated.training import progress_bar
 
 SETTINGS = {"rounds": 2, "batch_size": 4, "learning_rate": 0.5, "seed": 3}
 
@@ -40,48 +41,79 @@ def parameters(result):
 
 
 def sgd_by_hand(theta, data, client, round_, batches):
-    """``batches`` steps of softmax regression in numpy; returns the weights and the losses."""
+    """``batches`` steps of softmax regression in numpy; returns the weights and the losses.
+
+    Of an incomplete last batch, as of every other, a quarter of the sum over its inputs counts, the last in part.
+    """
     order = np.random.default_rng((SETTINGS["seed"], client, round_)).permutation(len(data))
-    losses = []
-    for k in range(batches):
-        chosen = order[4 * k : 4 * k + 4]
+    losses, left = [], 4 * batches  # inputs to train on
+    while left > 1e-9:
+        chosen, order = order[:4], order[4:]
+        counts = np.array([max(min(left - k, 1.0), 0.0) for k in range(4)])
         x = np.column_stack([data.inputs[chosen].reshape(4, -1).astype(float), np.ones(4)])
         scores = x @ theta.T
         p = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
-        losses.append(-np.log(p[np.arange(4), data.labels[chosen]]).mean())
-        theta = theta - SETTINGS["learning_rate"] * (p - np.eye(3)[data.labels[chosen]]).T @ x / 4
+        losses.append(-(counts * np.log(p[np.arange(4), data.labels[chosen]])).sum() / 4)
+        theta = theta - SETTINGS["learning_rate"] * (counts[:, None] * (p - np.eye(3)[data.labels[chosen]])).T @ x / 4
+        left -= 4
     return theta, losses
 
 
-def averaging_by_hand(federation, contributions, everyone=False):
+def averaging_by_hand(federation, contributions, average="participants"):
     theta, curve = start(federation), []
+    weights = {
+        "participants": [s > 0 for s in contributions],
+        "everyone": [1] * len(contributions),
+        "samples": contributions,
+    }[average]
     for round_ in range(SETTINGS["rounds"]):
-        runs = [
-            sgd_by_hand(theta, federation.train[i], i, round_, s)
-            for i, s in enumerate(contributions)
-            if s > 0 or everyone
-        ]
-        theta = np.mean([weights for weights, _ in runs], axis=0)
-        curve.append(np.mean([loss for _, losses in runs for loss in losses]))
+        runs = [sgd_by_hand(theta, federation.train[i], i, round_, s) for i, s in enumerate(contributions)]
+        theta = np.average([theta for theta, _ in runs], axis=0, weights=weights)
+        curve.append(sum(loss for _, losses in runs for loss in losses) / sum(contributions))
     return theta, curve
 
 
+@pytest.mark.parametrize("backend", ["sequential", "batched"])
+@pytest.mark.parametrize("average", ["participants", "everyone", "samples"])
 @pytest.mark.parametrize(
-    ("contributions", "average"),
+    "contributions",
     [
-        ([3, 0, 0, 0], "participants"),  # one client: plain SGD
-        ([2, 3, 0, 0], "participants"),
-        ([4, 1, 3, 2], "participants"),
-        ([2, 3, 0, 0], "everyone"),
-        ([4, 1, 3, 2], "everyone"),
+        [3, 0, 0, 0],  # one client: plain SGD
+        [2, 3, 0, 0],
+        [4, 1, 3, 2],
+        [2.5, 1.0, 0.25, 2.9],  # 10, 4, 1 and 11.6 inputs
+        [0.05, 0.0, 3.3, 1.75],
     ],
 )
-def test_training_agrees_with_averaging_by_hand(federation, contributions, average):
-    result = train(federation, contributions, model=softmax_regression, average=average, **SETTINGS)
-    theta, losses = averaging_by_hand(federation, contributions, average == "everyone")
+def test_training_agrees_with_averaging_by_hand(federation, contributions, average, backend):
+    settings = SETTINGS | {"average": average, "backend": backend, "model": softmax_regression}
+    result = train(federation, contributions, **settings)
+    theta, losses = averaging_by_hand(federation, contributions, average)
     np.testing.assert_allclose(parameters(result), theta, atol=1e-12)
     np.testing.assert_allclose(result.losses, losses, atol=1e-12)
     assert np.abs(theta - start(federation)).max() > 0.01
+
+
+@pytest.mark.parametrize("s", [0.25, 1.0, 1.6, 2.0, 2.75])
+def test_training_is_continuous_in_what_a_client_gives(federation, s):
+    """Just below and above a whole batch, and where one more input begins to count."""
+    runs = [
+        parameters(train(federation, [1, s + shift, 1, 1], model=softmax_regression, **SETTINGS))
+        for shift in (-1e-7, 0.0, 1e-7)
+    ]
+    for moved in (runs[0], runs[2]):
+        assert 1e-12 < np.abs(moved - runs[1]).max() < 1e-6
+
+
+def test_weighed_by_samples_a_client_who_gives_next_to_nothing_changes_nothing(federation):
+    def change(average):
+        settings = SETTINGS | {"average": average, "model": softmax_regression}
+        without, almost = (parameters(train(federation, [2, s, 1, 1], **settings)) for s in (0.0, 1e-9))
+        return np.abs(almost - without).max()
+
+    assert change("samples") < 1e-7
+    assert change("everyone") < 1e-7
+    assert change("participants") > 0.02  # she is averaged in, next to where she started
 
 
 def test_a_client_that_gives_nothing_is_a_null_player_among_participants_only(federation):
@@ -109,6 +141,13 @@ def test_accuracies_are_hand_counts(federation):
     np.testing.assert_allclose(result.client_accuracies, np.array(hits) / sizes, rtol=1e-15)
     by_group = [(hits[0] + hits[1]) / (11 + 5), hits[2] / 9, hits[3] / 7]
     np.testing.assert_allclose(result.group_accuracies, by_group, rtol=1e-15)
+    for data, confusion in zip(federation.test, result.confusion, strict=True):
+        scores = data.inputs.reshape(len(data), -1).astype(float) @ theta[:, :-1].T + theta[:, -1]
+        counts = np.zeros((3, 3), dtype=int)
+        for label, row in zip(data.labels, scores, strict=True):
+            counts[label, row.argmax()] += 1
+        assert confusion.tolist() == counts.tolist()
+    assert result.confusion.dtype == np.int64
     assert 0 < sum(hits) < sum(sizes)
 
 
@@ -162,15 +201,15 @@ def test_inputs_are_left_as_they_were(federation):
     result = train(federation, contributions, model=softmax_regression, **SETTINGS)
     contributions[0] = 3.0
     assert result.contributions.tolist() == [1, 0, 2, 1]
-    assert result.contributions.dtype == np.int64
+    assert result.contributions.dtype == np.float64
     with pytest.raises(ValueError, match="read-only"):
         result.contributions[0] = 2
 
 
 def test_float32_is_float64_up_to_rounding(federation):
-    single = train(federation, [4, 1, 3, 2], model=softmax_regression, dtype="float32", **SETTINGS)
+    single = train(federation, [4, 1, 2.6, 2], model=softmax_regression, dtype="float32", **SETTINGS)
     assert next(single.model.parameters()).dtype == torch.float32
-    theta, _ = averaging_by_hand(federation, [4, 1, 3, 2])
+    theta, _ = averaging_by_hand(federation, [4, 1, 2.6, 2])
     np.testing.assert_allclose(parameters(single), theta, atol=1e-5)
 
 
@@ -187,16 +226,24 @@ def test_trained_on_everything_every_group_reaches_85_percent():
         ([1, 0, 0], {}, r"contributions must have shape \(\.\.\., 4\), one entry per client; got \(3,\)"),
         ([[1, 0, 0, 0]], {}, r"contributions must have shape \(4,\); got \(1, 4\)"),
         ([1, -1, 0, 0], {}, "contributions must be at least 0; got -1 at index 1"),
-        ([1, 0.5, 0, 0], {}, "contributions must be whole batches; got 0.5"),
         ([1, np.nan, 0, 0], {}, "every entry of contributions must be finite"),
-        ([1, 4, 0, 0], {}, "contributions must not exceed .* client 1 has 3 of 4 images, got 4"),
+        ([1, 4, 0, 0], {}, "contributions must not exceed .* client 1 has 3 of 4 inputs, got 4"),
+        ([1, 3.1, 0, 0], {}, "contributions must not exceed .* client 1 has 3 of 4 inputs, got 3.1"),
         ([1, 0, 0, 0], {"rounds": 0}, "rounds must be an integer of at least 1; got 0"),
         ([1, 0, 0, 0], {"batch_size": 2.5}, "batch_size must be an integer of at least 1; got 2.5"),
         ([1, 0, 0, 0], {"learning_rate": 0.0}, "learning_rate must lie in .* got 0"),
         ([1, 0, 0, 0], {"learning_rate": np.nan}, "learning_rate must lie in .* got nan"),
         ([1, 0, 0, 0], {"seed": -1}, "seed must be an integer of at least 0; got -1"),
-        ([1, 0, 0, 0], {"average": "median"}, r"average must be one of \('participants', 'everyone'\); got 'median'"),
+        (
+            [1, 0, 0, 0],
+            {"average": "median"},
+            r"average must be one of \('participants', 'everyone', 'samples'\)",
+        ),
         ([1, 0, 0, 0], {"dtype": "float16"}, r"dtype must be one of \('float64', 'float32'\); got 'float16'"),
+        ([1, 0, 0, 0], {"backend": "jax"}, r"backend must be one of \('auto', 'sequential', 'batched'\); got 'jax'"),
+        ([1, 0, 0, 0], {"mixed_precision": True}, "mixed_precision needs dtype='float32'; got dtype='float64'"),
+        ([1, 0, 0, 0], {"mixed_precision": 1}, "mixed_precision must be True or False; got 1"),
+        ([1, 0, 0, 0], {"checkpoint_every": 0}, "checkpoint_every must be an integer of at least 1; got 0"),
         ([1, 0, 0, 0], {"model": "resnet"}, "model must be one of 'cnn'"),
         ([1, 0, 0, 0], {"device": "gpu"}, "device must be 'cpu', 'cuda' or 'cuda:k'; got 'gpu'"),
         ([1, 0, 0, 0], {"device": "meta"}, "device must be 'cpu', 'cuda' or 'cuda:k'; got 'meta'"),
@@ -214,19 +261,21 @@ def test_cuda_asked_for_and_absent(federation, monkeypatch):
         train(federation, [1, 0, 0, 0], device="cuda")
 
 
-def test_divergence_is_an_error_that_says_where(federation):
+@pytest.mark.parametrize("backend", ["sequential", "batched"])
+def test_divergence_is_an_error_that_says_where(federation, backend):
+    settings = SETTINGS | {"learning_rate": 1e308, "backend": backend, "model": softmax_regression}
     with pytest.raises(FloatingPointError, match="loss of client 2 in round [01] is (nan|inf); lower learning_rate"):
-        train(federation, [0, 0, 4, 0], model=softmax_regression, **(SETTINGS | {"learning_rate": 1e308}))
+        train(federation, [0, 0, 4, 0], **settings)
 
 
 def test_contributions_of_many_runs_are_checked_at_once(federation):
-    assert as_batches("s", [[1, 2, 3, 0], [0, 0, 0, 0]], federation, 4).shape == (2, 4)
-    with pytest.raises(ValueError, match="client 3 has 3 of 4 images, got 5"):
-        as_batches("s", [[1, 2, 3, 0], [0, 0, 0, 5]], federation, 4)
+    assert as_contributions("s", [[1, 2, 3, 0], [0, 0, 0, 0]], federation, 4).shape == (2, 4)
+    with pytest.raises(ValueError, match="client 3 has 3 of 4 inputs, got 5"):
+        as_contributions("s", [[1, 2, 3, 0], [0, 0, 0, 5]], federation, 4)
 
 
 def test_progress_bar_shows_only_where_asked(federation, capsys):
-    contributions = [1, 2, 0, 1]
+    contributions = [1, 1.5, 0, 1]  # four steps a round, one of them short
     train(federation, contributions, model=softmax_regression, progress=True, **SETTINGS)
     assert "8/8" in capsys.readouterr().err
     for silent in (None, False):  # stderr is not a terminal here

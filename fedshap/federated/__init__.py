@@ -11,10 +11,12 @@ except ModuleNotFoundError as _error:
         f"fedshap.federated needs {_error.name}, which is not installed: pip install fedshap[train]"
     ) from _error
 
-from fedshap.federated.datasets import DATASETS, Dataset, Federation, load_dataset, partition
+from fedshap.federated.datasets import Dataset, Federation
 from fedshap.federated.fitting import AccuracyDrop, FittedPayoff, accuracy_drops, fit_payoff
 from fedshap.federated.grid import TrainingRuns, contribution_grid, train_grid
 from fedshap.federated.models import MODELS, ConvNet, build_model
+from fedshap.federated.partitions import partition, partition_dirichlet, partition_label_shares
+from fedshap.federated.sources import DATASETS, load_dataset
 from fedshap.federated.training import TrainingConfig, TrainingResult, train
 
 __all__ = [
@@ -34,6 +36,8 @@ __all__ = [
     "fit_payoff",
     "load_dataset",
     "partition",
+    "partition_dirichlet",
+    "partition_label_shares",
     "train",
     "train_grid",
 ]

@@ -1,22 +1,20 @@
-"""Labelled images and how they are spread over clients (Sec. 5.1, App. E).
+"""Labelled inputs and who holds them: the records that training works on.
 
-Everything here is plain numpy: training moves the arrays to its device once. ``N`` images of one channel
-layout (C, H, W); clients are indexed by ``i``, their groups by ``t`` in 0..T-1.
+Plain numpy; training moves the arrays to its device once. ``N`` images of one channel layout (C, H, W) or ``N`` rows
+of ``d`` features; clients are indexed by ``i``, their groups by ``t`` in 0..T-1. Records are read by
+:mod:`fedshap.federated.sources` and dealt out by :mod:`fedshap.federated.partitions`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from fedshap._types import ArrayLike, RandomSource
-from fedshap._validation import as_array, as_count, as_generator, as_interval
+from fedshap._types import ArrayLike
+from fedshap._validation import as_array, as_count
 
 Inputs = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -24,7 +22,7 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Inputs with one class label each; arrays are copied and read-only.
+    """Inputs with one class label each; arrays are copied, unless they can no longer be written to, and read-only.
 
     Parameters
     ----------
@@ -55,16 +53,12 @@ class Dataset:
     name: str = "custom"
 
     def __post_init__(self) -> None:
-        inputs = as_array("inputs", self.inputs)
-        if inputs.ndim not in (2, 4) or inputs.size == 0:
-            raise ValueError(f"inputs must have shape (N, C, H, W) or (N, d) with N >= 1; got {inputs.shape}")
-        if inputs.ndim == 4:
-            as_array("images", inputs, minimum=0.0, maximum=1.0)
+        inputs = _as_inputs(self.inputs)
         n_classes = as_count("n_classes", self.n_classes, minimum=2)
         labels = as_labels("labels", self.labels, n_classes)
         if len(labels) != len(inputs):
             raise ValueError(f"labels must have one entry per input; got {len(labels)} for {len(inputs)} inputs")
-        object.__setattr__(self, "inputs", _frozen(inputs.astype(np.float32)))
+        object.__setattr__(self, "inputs", _frozen(inputs))
         object.__setattr__(self, "labels", _frozen(labels))
 
     def __len__(self) -> int:
@@ -146,119 +140,6 @@ class Federation:
         return f"Federation({self.name!r}, {self.n_clients} clients in {self.n_groups} groups)"
 
 
-def load_dataset(name: str = "digits", root: str | Path | None = None) -> Dataset:
-    """Load a data set by name.
-
-    Parameters
-    ----------
-    name : str
-        ``"digits"``: the 1,797 handwritten digits of 8 x 8 pixels that scikit-learn ships (no download).
-    root : path, optional
-        Folder of the data sets that live on disk; those shipped with a package, like ``"digits"``, ignore it.
-
-    Returns
-    -------
-    Dataset
-
-    Raises
-    ------
-    ValueError
-        If the name is not known; the message lists those that are.
-
-    Examples
-    --------
-    >>> load_dataset("digits")
-    Dataset('digits', 1797 images of 1 x 8 x 8, 10 classes)
-
-    References
-    ----------
-    Alpaydin & Kaynak (1998), Optical Recognition of Handwritten Digits, UCI Machine Learning Repository.
-    """
-    if name not in DATASETS:
-        raise ValueError(f"name must be one of {', '.join(map(repr, DATASETS))}; got {name!r}")
-    return DATASETS[name](None if root is None else Path(root))
-
-
-def partition(
-    dataset: Dataset,
-    *,
-    n_clients: int = 9,
-    angles: Sequence[float] = (10.0, 90.0, 180.0),
-    test_fraction: float = 0.3,
-    rng: RandomSource,
-) -> Federation:
-    """Deal a data set out to clients in as many equal groups as there are angles, each group's images rotated.
-
-    The images are shuffled and split once. The training part is dealt out without overlap. The test part is
-    *the same for every group*, turned by the group's own angle, and is dealt out among the group's clients. So
-    no image, at any angle, is both trained on and tested on, and each group's accuracy is measured on all
-    test images rather than on a T-th of them.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        What to divide.
-    n_clients : int
-        Number of clients ``n``, at least one per group; client ``i`` is in group ``i * T // n``.
-    angles : sequence of float
-        Rotation of each group, length T, degrees counter-clockwise.
-    test_fraction : float
-        Share of the images kept for testing, in (0, 1).
-    rng : int or numpy.random.Generator
-        Source of the shuffle.
-
-    Returns
-    -------
-    Federation
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of range, or there are too few images for every client to train and to test on.
-
-    Examples
-    --------
-    >>> federation = partition(load_dataset("digits"), rng=0)
-    >>> federation.groups, [len(data) for data in federation.train][:3], len(federation.test[0])
-    (array([0, 0, 0, 1, 1, 1, 2, 2, 2]), [140, 140, 140], 180)
-
-    Notes
-    -----
-    Sec. 5.1 has thirty clients in three groups turned by 10, 90 and 180 degrees. Turned by 180 degrees a 6 is a 9, so
-    a model trained on groups 0 and 2 meets images whose two labels cannot both be right; that is the paper's task.
-    """
-    n_clients = as_count("n_clients", n_clients)
-    turns = as_array("angles", angles)
-    if turns.ndim != 1 or not 1 <= len(turns) <= n_clients:
-        raise ValueError(f"angles must be a sequence of 1 to n_clients={n_clients} numbers; got {angles!r}")
-    test_fraction = as_interval("test_fraction", test_fraction, 0.0, 1.0)
-    order = as_generator(rng).permutation(len(dataset))
-    n_test = round(test_fraction * len(dataset))
-    groups = np.arange(n_clients) * len(turns) // n_clients
-    sizes = np.bincount(groups)
-    if len(dataset) - n_test < n_clients or n_test < sizes.max():
-        raise ValueError(
-            f"dataset must leave every client an image to train and to test on; got {len(dataset)} images, "
-            f"{n_test} of them for testing, for n_clients={n_clients} in {len(turns)} groups"
-        )
-    test_parts = [part for size in sizes for part in np.array_split(order[:n_test], size)]
-    train_parts = np.array_split(order[n_test:], n_clients)
-    return Federation(
-        train=tuple(_subset(dataset, part, turns[t]) for part, t in zip(train_parts, groups, strict=True)),
-        test=tuple(_subset(dataset, part, turns[t]) for part, t in zip(test_parts, groups, strict=True)),
-        groups=groups,
-        name=dataset.name,
-    )
-
-
-def rotate(images: Inputs, angle: float) -> Inputs:
-    """Turn images (N, C, H, W) counter-clockwise about their centre, bilinear, zeros coming in at the corners."""
-    turned = ndimage.rotate(images, angle, axes=(2, 3), reshape=False, order=1, output=np.float64)
-    if angle % 90.0:
-        turned = turned.round(6)  # sines differ in the last bit between maths libraries; quarter turns use none
-    return np.clip(turned, 0.0, 1.0).astype(np.float32)
-
-
 def as_labels(name: str, value: ArrayLike, n_labels: int | None = None) -> Labels:
     """Check labels of shape (N,), integers in 0..n_labels-1 (no upper limit for None); return a copy."""
     array = as_array(name, value, minimum=0.0)
@@ -271,26 +152,23 @@ def as_labels(name: str, value: ArrayLike, n_labels: int | None = None) -> Label
     return array.astype(np.int64)
 
 
-def _subset(dataset: Dataset, indices: NDArray[np.int64], angle: float) -> Dataset:
-    images = rotate(dataset.inputs[indices], angle)
-    return Dataset(images, dataset.labels[indices], dataset.n_classes, dataset.name)
+def _as_inputs(value: ArrayLike) -> Inputs:
+    """Check images or rows; arrays of float32, which may be large, are neither widened nor, if read-only, copied."""
+    if not isinstance(value, np.ndarray) or value.dtype != np.float32:
+        with np.errstate(over="ignore"):  # 1e300 becomes infinite, which is refused below
+            inputs = as_array("inputs", value).astype(np.float32)
+    else:
+        inputs = np.array(value) if value.flags.writeable or value.base is not None else value
+    if inputs.ndim not in (2, 4) or inputs.size == 0:
+        raise ValueError(f"inputs must have shape (N, C, H, W) or (N, d) with N >= 1; got {inputs.shape}")
+    low, high = inputs.min(), inputs.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        as_array("inputs", inputs)  # says which entry is not finite
+    if inputs.ndim == 4 and (low < 0.0 or high > 1.0):
+        as_array("images", inputs, minimum=0.0, maximum=1.0)  # says which entry is outside
+    return inputs
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:
     array.setflags(write=False)
     return array
-
-
-def _load_digits(root: Path | None) -> Dataset:
-    del root  # shipped with scikit-learn
-    try:
-        from sklearn.datasets import load_digits
-    except ModuleNotFoundError as error:
-        raise ImportError("the digits come with scikit-learn: pip install fedshap[train]") from error
-    pixels, labels = load_digits(return_X_y=True)  # (1797, 64) in 0..16
-    images = np.asarray(pixels, dtype=np.float32).reshape(-1, 1, 8, 8) / np.float32(16.0)
-    return Dataset(images, np.asarray(labels, dtype=np.int64), n_classes=10, name="digits")
-
-
-#: Loaders by name. A loader takes the folder of data sets on disk (or None) and returns a :class:`Dataset`.
-DATASETS: Mapping[str, Callable[[Path | None], Dataset]] = MappingProxyType({"digits": _load_digits})

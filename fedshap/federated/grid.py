@@ -5,15 +5,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedshap._types import Array, ArrayLike
-from fedshap._validation import as_array, read_only
+from fedshap._validation import as_array, as_count, read_only
+from fedshap.federated.checkpoints import fingerprint, profile_name
+from fedshap.federated.config import TrainingConfig, as_contributions
 from fedshap.federated.datasets import Federation, as_labels
-from fedshap.federated.training import TrainingConfig, as_batches, federated_averaging, progress_bar
+from fedshap.federated.training import federated_averaging, progress_bar, steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +25,7 @@ class TrainingRuns:
 
     Attributes
     ----------
-    contributions : ndarray of int
+    contributions : ndarray
         Batches per client and round, shape (R, n).
     group_accuracies, client_accuracies : ndarray
         Test accuracies, shapes (R, T) and (R, n).
@@ -30,7 +33,7 @@ class TrainingRuns:
         The settings all runs share, the seed included.
     """
 
-    contributions: NDArray[np.int64]
+    contributions: Array
     group_accuracies: Array
     client_accuracies: Array
     config: TrainingConfig
@@ -76,6 +79,8 @@ def train_grid(
     federation: Federation,
     contributions: ArrayLike,
     *,
+    checkpoint: str | Path | None = None,
+    checkpoint_every: int = 1,
     progress: bool | None = None,
     **settings: Any,
 ) -> TrainingRuns:
@@ -85,8 +90,13 @@ def train_grid(
     ----------
     federation : Federation
         The clients' data.
-    contributions : array_like of int
+    contributions : array_like
         Shape (R, n): batches per client and round of each run, as :func:`contribution_grid` lays them out.
+    checkpoint : path, optional
+        A folder with one checkpoint per run: finished runs are kept, an unfinished one is resumed. More profiles
+        may be added to the grid later.
+    checkpoint_every : int
+        Save the run under way after every so many rounds.
     progress : bool, optional
         Show one progress bar over all runs on stderr. By default only where stderr is a terminal.
     **settings
@@ -99,7 +109,8 @@ def train_grid(
     Raises
     ------
     ValueError
-        If a profile or a setting is out of range; checked for all runs before the first one starts.
+        If a profile or a setting is out of range, checked for all runs before the first one starts; or if a
+        checkpoint is of a run with other data or settings.
     FloatingPointError
         If a run diverges.
 
@@ -116,13 +127,27 @@ def train_grid(
     Sec. 5.1 and App. E: "normal federated training without strategic behaviors" at sampled contributions.
     """
     config = TrainingConfig(**settings)
-    batches = as_batches("contributions", contributions, federation, config.batch_size)
-    if batches.ndim != 2:
-        raise ValueError(f"contributions must have shape (R, {federation.n_clients}); got {batches.shape}")
-    with progress_bar(config.rounds * int(batches.sum()), progress) as bar:
-        runs = [federated_averaging(federation, profile, config, advance=bar.update) for profile in batches]
+    profiles = as_contributions("contributions", contributions, federation, config.batch_size)
+    if profiles.ndim != 2:
+        raise ValueError(f"contributions must have shape (R, {federation.n_clients}); got {profiles.shape}")
+    every = as_count("checkpoint_every", checkpoint_every)
+    folder = None if checkpoint is None else Path(checkpoint)
+    data = "" if folder is None else fingerprint(federation)
+    with progress_bar(steps(profiles, config), progress) as bar:
+        runs = [
+            federated_averaging(
+                federation,
+                s,
+                config,
+                advance=bar.update,
+                path=None if folder is None else folder / profile_name(s),
+                every=every,
+                data=data,
+            )
+            for s in profiles
+        ]
     return TrainingRuns(
-        contributions=batches,
+        contributions=profiles,
         group_accuracies=read_only(np.array([run.group_accuracies for run in runs])),
         client_accuracies=read_only(np.array([run.client_accuracies for run in runs])),
         config=config,

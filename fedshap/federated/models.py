@@ -1,93 +1,24 @@
-"""The networks that clients train (App. E), built by name with weights that depend on nothing but the seed."""
+"""Networks by name, built with weights that depend on nothing but the seed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from fedshap._validation import as_count
+from fedshap.federated.networks import ConvNet, Quadratic, ResMLP, lenet, resnet18
 
 ModelBuilder = Callable[[tuple[int, ...], int], nn.Module]
 """Takes the shape of one input and the number of classes, returns a module from (B, *shape) to (B, classes)."""
 
-
-class ConvNet(nn.Module):
-    r"""Two 5 x 5 convolutions and two fully connected layers with ReLU, the paper's network for MNIST.
-
-    .. math:: x \to \mathrm{pool}(\mathrm{relu}(\mathrm{conv}_1)) \to \mathrm{pool}(\mathrm{relu}(\mathrm{conv}_2))
-              \to \mathrm{relu}(\mathrm{fc}_1) \to \mathrm{fc}_2
-
-    The convolutions are padded by two pixels, so that each layer keeps its size and only the 2 x 2 max-pooling
-    halves it: 8 -> 4 -> 2 for the digits, 28 -> 14 -> 7 for MNIST. Unpadded, 8 x 8 images would not survive.
-    Grey levels are moved from [0, 1] to [-1, 1] and weights drawn as He et al. (2015) propose for ReLU; with torch's
-    own, smaller weights the first hundred steps teach nothing and clients that give little look worthless.
-
-    Parameters
-    ----------
-    image_shape : tuple of int
-        (C, H, W) with H and W at least 4.
-    n_classes : int
-        Number of classes, at least 2.
-    channels : tuple of int
-        Output channels of the two convolutions.
-    hidden : int
-        Width of the first fully connected layer.
-
-    Raises
-    ------
-    ValueError
-        If an image is too small or a width not positive.
-
-    Examples
-    --------
-    >>> logits = ConvNet((1, 28, 28), n_classes=10)(torch.zeros(3, 1, 28, 28))
-    >>> logits.shape
-    torch.Size([3, 10])
-
-    Notes
-    -----
-    App. E of the paper, which gives no widths; these have 8,234 parameters on 8 x 8 images. The zero initial model
-    of Algorithm 1 cannot be trained: with all weights zero, no gradient passes a ReLU.
-    """
-
-    def __init__(
-        self,
-        image_shape: Sequence[int],
-        n_classes: int,
-        *,
-        channels: tuple[int, int] = (8, 16),
-        hidden: int = 64,
-    ) -> None:
-        super().__init__()
-        if len(image_shape) != 3 or min(image_shape[1:]) < 4:
-            raise ValueError(f"image_shape must be (C, H, W) with H and W at least 4; got {tuple(image_shape)}")
-        depth, height, width = (as_count("image_shape", size) for size in image_shape)
-        first, second = (as_count("channels", size) for size in channels)
-        hidden = as_count("hidden", hidden)
-        self.conv1 = nn.Conv2d(depth, first, kernel_size=5, padding=2)
-        self.conv2 = nn.Conv2d(first, second, kernel_size=5, padding=2)
-        self.fc1 = nn.Linear(second * (height // 4) * (width // 4), hidden)
-        self.fc2 = nn.Linear(hidden, as_count("n_classes", n_classes, minimum=2))
-        for name, parameter in self.named_parameters():
-            if name.endswith("weight"):
-                nn.init.kaiming_uniform_(parameter, nonlinearity="relu")
-            else:
-                nn.init.zeros_(parameter)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Class scores (B, n_classes) of images ``x`` (B, C, H, W)."""
-        x = F.max_pool2d(F.relu(self.conv1(2.0 * x - 1.0)), 2)  # (B, channels[0], H/2, W/2)
-        x = F.max_pool2d(F.relu(self.conv2(x)), 2)  # (B, channels[1], H/4, W/4)
-        return self.fc2(F.relu(self.fc1(x.flatten(1))))
-
-
 #: Networks by name.
-MODELS: Mapping[str, ModelBuilder] = MappingProxyType({"cnn": ConvNet})
+MODELS: Mapping[str, ModelBuilder] = MappingProxyType(
+    {"cnn": ConvNet, "lenet": lenet, "resnet18": resnet18, "resmlp": ResMLP, "quadratic": Quadratic}
+)
 
 
 def build_model(
@@ -102,7 +33,9 @@ def build_model(
     Parameters
     ----------
     model : str or callable
-        A name in ``MODELS``, or a function of the input shape and the number of classes that returns a module.
+        A name in ``MODELS``: for images ``"cnn"`` (from 4 x 4), ``"lenet"`` (from 16 x 16), ``"resnet18"``; for
+        rows ``"resmlp"``, ``"quadratic"``. Or a function of the input shape and the number of classes that
+        returns a module.
     input_shape : tuple of int
         Shape of one input: (C, H, W) of an image, (d,) of a row of features.
     n_classes : int
@@ -117,7 +50,8 @@ def build_model(
     Raises
     ------
     ValueError
-        If the name is not known; the message lists those that are.
+        If the name is not known; the message lists those that are. Or if the network does not take inputs
+        of this shape to one score per class, or keeps running statistics, which federated averaging would not average.
 
     Examples
     --------
@@ -125,9 +59,7 @@ def build_model(
     >>> torch.equal(a.fc2.weight, b.fc2.weight), torch.equal(a.fc2.weight, c.fc2.weight)
     (True, False)
     """
-    if isinstance(model, str) and model not in MODELS:
-        raise ValueError(f"model must be one of {', '.join(map(repr, MODELS))} or a function; got {model!r}")
-    builder = MODELS[model] if isinstance(model, str) else model
+    builder = MODELS.get(model) if isinstance(model, str) else model
     if not callable(builder):
         raise ValueError(f"model must be one of {', '.join(map(repr, MODELS))} or a function; got {model!r}")
     seed = as_count("seed", seed, minimum=0)
@@ -135,7 +67,29 @@ def build_model(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         with _default_dtype(torch.float64):
-            return builder(input_shape, n_classes)
+            try:
+                network = builder(input_shape, n_classes)
+            except ValueError as error:
+                raise ValueError(f"model {model!r}: {error}") from error
+            _check(network, model, input_shape, n_classes)
+            return network
+
+
+@torch.no_grad()
+def _check(network: nn.Module, model: str | ModelBuilder, input_shape: tuple[int, ...], n_classes: int) -> None:
+    """Refuse a network that is not one from inputs to scores whose parameters say all."""
+    statistics = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+    if any(isinstance(layer, statistics) and layer.track_running_stats for layer in network.modules()):
+        raise ValueError(
+            f"model {model!r} has batch normalisation, whose running statistics are not averaged; "
+            "use torch.nn.GroupNorm or track_running_stats=False"
+        )
+    try:
+        shape = tuple(network(torch.zeros(1, *input_shape)).shape)
+    except RuntimeError as error:
+        raise ValueError(f"model {model!r} does not take inputs of shape {input_shape}: {error}") from error
+    if shape != (1, n_classes):
+        raise ValueError(f"model {model!r} must return scores of shape (B, {n_classes}); got {shape} for B = 1")
 
 
 @contextmanager

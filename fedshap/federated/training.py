@@ -1,92 +1,53 @@
 r"""Federated averaging in which ``s_i`` is the number of batches client ``i`` trains per round (Sec. 5.1).
 
-Round ``r`` starts from the common weights ``theta``. Every client with ``s_i > 0`` shuffles its training images,
-takes ``s_i`` steps of plain SGD on the first ``s_i`` batches and sends its weights ``theta_i`` back; the server
-averages them. Three choices that the paper leaves open:
+Round ``r`` starts from the common weights ``theta``. Every client with ``s_i > 0`` shuffles her training inputs,
+takes ``s_i`` steps of plain SGD (see :mod:`fedshap.federated.backends`, also for fractions of a batch) and sends
+her weights ``theta_i`` back; the server averages them. Three choices that the paper leaves open:
 
 - *Who is averaged.* Algorithm 1 divides by ``n``, with ``theta_i = theta`` for a client that trains nothing. Such a
   client then pulls every round's step back towards the start, so giving nothing does harm and the client is
   not the null player of the Shapley axioms. The default ``average="participants"`` averages those who trained.
-- *Which images.* The shuffle depends on the seed, the client and the round, not on ``s``: with ``s_i = 4`` a client
+  So a client with ``s_i`` just above 0 dilutes the average, and training jumps there: it is continuous in
+  ``s_i > 0``. ``average="samples"`` weighs by ``s_i`` and is continuous at 0 too.
+- *Which inputs.* The shuffle depends on the seed, the client and the round, not on ``s``: with ``s_i = 4`` a client
   trains on the first quarter of what it trains on with ``s_i = 16``, and runs differ by what is given alone.
-  Over the rounds it shows all its images either way: ``s_i`` is work per round, as Sec. 5.1 reads it.
+  Over the rounds it shows all its inputs either way: ``s_i`` is work per round, as Sec. 5.1 reads it.
 - *Precision.* float64 on one thread. Rounding errors of float32 grow over a thousand steps until they flip test
-  images, and they differ between processors; on networks this small float64 costs no time.
+  images, and they differ between processors; on 8 x 8 images float64 costs no time. On larger ones float32 does
+  a step in less than half the time.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.nn.utils import parameters_to_vector
 from tqdm import tqdm
 
 from fedshap._types import Array, ArrayLike, PerAgent
-from fedshap._validation import as_array, as_count, as_interval, read_only
+from fedshap._validation import as_count, read_only
+from fedshap.federated.backends import (
+    TrainingClients,
+    as_tensors,
+    batched,
+    get_weights,
+    memory_format,
+    sequential,
+    set_weights,
+    with_layout,
+)
+from fedshap.federated.checkpoints import Checkpoint, Progress, fingerprint, identity
+from fedshap.federated.config import DTYPES, TrainingConfig, as_contributions
 from fedshap.federated.datasets import Dataset, Federation
 from fedshap.federated.models import ModelBuilder, build_model
 
-AVERAGES = ("participants", "everyone")
-DTYPES = {"float64": torch.float64, "float32": torch.float32}
 _EVALUATION_BATCH = 1024  # bounds the memory of one forward pass over a test set
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """Everything besides data and contributions that decides the outcome of a run.
-
-    Parameters
-    ----------
-    rounds : int
-        Rounds of federated averaging, at least 1.
-    batch_size : int
-        Images per batch, at least 1.
-    learning_rate : float
-        Step of SGD, > 0, the same in all rounds.
-    model : str or callable
-        See :func:`fedshap.federated.build_model`.
-    seed : int
-        Non-negative; decides the initial weights and every shuffle.
-    device : str
-        ``"cpu"``, ``"cuda"`` or ``"cuda:k"``.
-    average : {"participants", "everyone"}
-        Average over the clients that trained, or over all with those that did not standing still (Algorithm 1).
-    dtype : {"float64", "float32"}
-        Precision of weights and images. float32 is for a GPU.
-
-    Raises
-    ------
-    ValueError
-        If a setting is out of range or the device is not there.
-    """
-
-    rounds: int = 25
-    batch_size: int = 8
-    learning_rate: float = 0.1
-    model: str | ModelBuilder = "cnn"
-    seed: int = 0
-    device: str = "cpu"
-    average: str = "participants"
-    dtype: str = "float64"
-
-    def __post_init__(self) -> None:
-        as_count("rounds", self.rounds)
-        as_count("batch_size", self.batch_size)
-        as_interval("learning_rate", self.learning_rate, 0.0, np.inf)
-        as_count("seed", self.seed, minimum=0)
-        if self.average not in AVERAGES:
-            raise ValueError(f"average must be one of {AVERAGES}; got {self.average!r}")
-        if self.dtype not in DTYPES:
-            raise ValueError(f"dtype must be one of {tuple(DTYPES)}; got {self.dtype!r}")
-        _check_device(self.device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,12 +56,14 @@ class TrainingResult:
 
     Attributes
     ----------
-    contributions : ndarray of int
+    contributions : ndarray
         ``s``, shape (n,), batches per client and round.
     group_accuracies : ndarray
-        Share of each group's test images classified correctly, shape (T,).
+        Share of each group's test inputs classified correctly, shape (T,).
     client_accuracies : ndarray
         The same per client, shape (n,).
+    confusion : ndarray of int
+        Test inputs of each client by true class and predicted class, shape (n, C, C).
     losses : ndarray
         Mean training loss of each round, shape (rounds,); empty if nobody trained.
     config : TrainingConfig
@@ -109,9 +72,10 @@ class TrainingResult:
         The trained network, on the device of the run.
     """
 
-    contributions: NDArray[np.int64]
+    contributions: PerAgent
     group_accuracies: Array
     client_accuracies: PerAgent
+    confusion: NDArray[np.int64]
     losses: Array
     config: TrainingConfig
     model: nn.Module = field(repr=False)
@@ -129,9 +93,13 @@ def train(
     device: str = "cpu",
     average: str = "participants",
     dtype: str = "float64",
+    backend: str = "auto",
+    mixed_precision: bool = False,
+    checkpoint: str | Path | None = None,
+    checkpoint_every: int = 1,
     progress: bool | None = None,
 ) -> TrainingResult:
-    r"""Train one common network by federated averaging and measure it on every client's test images.
+    r"""Train one common network by federated averaging and measure it on every client's test inputs.
 
     .. math:: \theta^{r+1} = \frac{1}{|\{i: s_i > 0\}|} \sum_{i:\, s_i > 0} \mathrm{SGD}_{s_i}(\theta^r; D_i)
 
@@ -139,11 +107,16 @@ def train(
     ----------
     federation : Federation
         The clients' data.
-    contributions : array_like of int
+    contributions : array_like
         ``s``, shape (n,): batches client ``i`` trains per round, at most ``federation.batches(batch_size)[i]``.
+        Of a fraction of a batch the step is shorter in proportion: with 2.4, two full batches and 0.4 of a third.
         With all zeros the initial network is measured.
-    rounds, batch_size, learning_rate, model, seed, device, average, dtype
+    rounds, batch_size, learning_rate, model, seed, device, average, dtype, backend, mixed_precision
         See :class:`TrainingConfig`.
+    checkpoint : path, optional
+        A safetensors file to which the run is saved, and from which it is resumed if it is there.
+    checkpoint_every : int
+        Save after every so many rounds, and at the end.
     progress : bool, optional
         Show a progress bar on stderr. By default only where stderr is a terminal.
 
@@ -154,8 +127,8 @@ def train(
     Raises
     ------
     ValueError
-        If a contribution is negative, no integer or more than the client has, a setting is out of range, or
-        the device is not there.
+        If a contribution is negative or more than the client has, a setting is out of range, the device is not
+        there, or the checkpoint belongs to a run with other data, contributions or settings.
     FloatingPointError
         If the loss is no longer finite; the message says in which round and at which client.
 
@@ -163,98 +136,124 @@ def train(
     --------
     >>> from fedshap.federated import load_dataset, partition
     >>> federation = partition(load_dataset("digits"), rng=0)
-    >>> result = train(federation, [2, 0, 0, 2, 0, 0, 2, 0, 0], rounds=2)
+    >>> result = train(federation, [2, 0, 0, 2.4, 0, 0, 2, 0, 0], rounds=2)
     >>> result.group_accuracies.shape, result.client_accuracies.shape, result.losses.shape
     ((3,), (9,), (2,))
+    >>> result.confusion.sum(axis=(1, 2))[:3]  # test images of the first group's clients
+    array([180, 180, 179])
 
     Notes
     -----
     On the CPU the result is the same bit for bit whatever the number of threads and torch's global random state,
-    which is left alone; :func:`torch.set_num_threads` is set to one during the run and put back. Sec. 5.1 and
+    which is left alone; :func:`torch.set_num_threads` is set to one during the run and put back. A run that was
+    killed and resumed on the same device gives the same bits as one that was not. Sec. 5.1 and
     Algorithm 1, lines 4-10, of the paper; McMahan et al. (2017), AISTATS.
     """
-    config = TrainingConfig(rounds, batch_size, learning_rate, model, seed, device, average, dtype)
-    batches = as_batches("contributions", contributions, federation, config.batch_size)
-    if batches.ndim != 1:
-        raise ValueError(f"contributions must have shape ({federation.n_clients},); got {batches.shape}")
-    with progress_bar(config.rounds * int(batches.sum()), progress) as bar:
-        return federated_averaging(federation, batches, config, advance=bar.update)
+    config = TrainingConfig(
+        rounds, batch_size, learning_rate, model, seed, device, average, dtype, backend, mixed_precision
+    )
+    s = as_contributions("contributions", contributions, federation, config.batch_size)
+    if s.ndim != 1:
+        raise ValueError(f"contributions must have shape ({federation.n_clients},); got {s.shape}")
+    every = as_count("checkpoint_every", checkpoint_every)
+    path = None if checkpoint is None else Path(checkpoint)
+    data = "" if path is None else fingerprint(federation)
+    with progress_bar(steps(s, config), progress) as bar:
+        return federated_averaging(federation, s, config, advance=bar.update, path=path, every=every, data=data)
 
 
 def federated_averaging(
-    federation: Federation, batches: NDArray[np.int64], config: TrainingConfig, *, advance: Callable[[int], object]
+    federation: Federation,
+    s: Array,
+    config: TrainingConfig,
+    *,
+    advance: Callable[[int], object],
+    path: Path | None = None,
+    every: int = 1,
+    data: str = "",
 ) -> TrainingResult:
-    """Run :func:`train` on checked arguments; ``advance(k)`` is told of every ``k`` batches trained."""
+    """Run :func:`train` on checked arguments; ``advance(k)`` is told of every ``k`` batches trained.
+
+    ``path``, ``every`` and ``data``, the federation's fingerprint, are for a :class:`Checkpoint`.
+    """
     shape, n_classes = federation.train[0].input_shape, federation.train[0].n_classes
-    model = build_model(config.model, shape, n_classes, seed=config.seed).to(config.device, DTYPES[config.dtype])
-    weights = parameters_to_vector(model.parameters()).detach()  # (P,)
-    data = {i: _tensors(federation.train[i], config) for i, s in enumerate(batches) if s}
-    losses: list[float] = []
-    with _one_thread():
-        for round_ in range(config.rounds if data else 0):
-            weights, loss = _round(model, weights, data, batches, config, round_, advance)
-            losses.append(loss)
-        _set_weights(model, weights)
-        hits = [_hits(model, *_tensors(test, config)) for test in federation.test]
-    sizes = [len(test) for test in federation.test]
-    per_group = [np.bincount(federation.groups, weights=counts) for counts in (hits, sizes)]  # twice (T,)
-    return TrainingResult(
-        contributions=batches,
-        group_accuracies=read_only(per_group[0] / per_group[1]),
-        client_accuracies=read_only(np.array(hits) / np.array(sizes)),
-        losses=read_only(np.array(losses)),
-        config=config,
-        model=model,
-    )
+    model = build_model(config.model, shape, n_classes, seed=config.seed)
+    model = model.to(config.device, DTYPES[config.dtype]).to(memory_format=memory_format(config))
+    state, checkpoint = Progress(get_weights(model)), None
+    if path is not None:
+        checkpoint = Checkpoint(path, every, identity(s, config, data=data, start=state.weights))
+        state = checkpoint.load(config.device) or state
+        advance(len(state.losses) * steps(s, config) // config.rounds)
+    with _reproducible():
+        if s.any() and len(state.losses) < config.rounds:
+            clients = TrainingClients.of(federation, s, config)
+            for round_ in range(len(state.losses), config.rounds):
+                weights, loss = _round(model, state.weights, clients, len(s), config, round_, advance)
+                state = Progress(weights, (*state.losses, loss))
+                if checkpoint is not None and (round_ + 1) % every == 0:
+                    checkpoint.save(state)
+        set_weights(model, state.weights)
+        if state.confusion is None:
+            confusion = np.array([_confusion(model, test, config) for test in federation.test])
+            state = Progress(state.weights, state.losses, confusion)
+            if checkpoint is not None:
+                checkpoint.save(state)
+    return _result(federation, s, config, state, model.to(memory_format=torch.contiguous_format))
 
 
 def _round(
     model: nn.Module,
     weights: Tensor,
-    data: dict[int, tuple[Tensor, Tensor]],
-    batches: NDArray[np.int64],
+    clients: TrainingClients,
+    n_clients: int,
     config: TrainingConfig,
     round_: int,
     advance: Callable[[int], object],
 ) -> tuple[Tensor, float]:
     """One round from the common ``weights`` (P,); returns the averaged weights and the mean loss of a batch."""
-    total, loss = torch.zeros_like(weights), 0.0
-    for i, (images, labels) in data.items():
-        chosen = _chosen_images(config, i, round_, len(labels), int(batches[i]))
-        _set_weights(model, weights)
-        client_loss = _sgd(model, images[chosen], labels[chosen], config)
+    total, divisor, loss = torch.zeros_like(weights), 0.0, 0.0
+    local_training = batched if config.batched else sequential
+    updates = local_training(model, weights, clients, round_, config)
+    for (client, theta, client_loss), s in zip(updates, clients.contributions, strict=True):
         if not np.isfinite(client_loss):
             raise FloatingPointError(
-                f"training diverged: the loss of client {i} in round {round_} is {client_loss}; "
+                f"training diverged: the loss of client {client} in round {round_} is {client_loss}; "
                 f"lower learning_rate, which is {config.learning_rate:g}"
             )
-        total += parameters_to_vector(model.parameters()).detach()
+        share = float(s) if config.average == "samples" else 1.0
+        total.add_(theta, alpha=share)
+        divisor += share
         loss += client_loss
-        advance(int(batches[i]))
+        advance(int(np.ceil(s)))
     if config.average == "everyone":
-        total += (len(batches) - len(data)) * weights
-    divisor = len(batches) if config.average == "everyone" else len(data)
-    return total / divisor, loss / int(batches.sum())
+        total += (n_clients - len(clients.numbers)) * weights
+        divisor = n_clients
+    return total / divisor, loss / float(clients.contributions.sum())
 
 
-def as_batches(name: str, value: ArrayLike, federation: Federation, batch_size: int) -> NDArray[np.int64]:
-    """Check whole batches of shape (..., n), each within what the client has; return a read-only copy."""
-    array = as_array(name, value, minimum=0.0)
-    n = federation.n_clients
-    if array.ndim == 0 or array.shape[-1] != n:
-        raise ValueError(f"{name} must have shape (..., {n}), one entry per client; got {array.shape}")
-    if (array != np.rint(array)).any():
-        raise ValueError(f"{name} must be whole batches; got {array[array != np.rint(array)][0]:g}")
-    limit = federation.batches(batch_size)
-    if (array > limit).any():
-        client = int(np.argwhere(array > limit)[0][-1])
-        raise ValueError(
-            f"{name} must not exceed the batches a client has; client {client} has {limit[client]} of "
-            f"{batch_size} images, got {array[..., client].max():g}"
-        )
-    batches = array.astype(np.int64)
-    batches.setflags(write=False)
-    return batches
+def _result(
+    federation: Federation, s: Array, config: TrainingConfig, state: Progress, model: nn.Module
+) -> TrainingResult:
+    """The record of a finished run."""
+    confusion = state.confusion
+    assert confusion is not None
+    hits, sizes = confusion.trace(axis1=1, axis2=2), confusion.sum(axis=(1, 2))
+    per_group = [np.bincount(federation.groups, weights=counts) for counts in (hits, sizes)]  # twice (T,)
+    confusion.setflags(write=False)
+    return TrainingResult(
+        contributions=s,
+        group_accuracies=read_only(per_group[0] / per_group[1]),
+        client_accuracies=read_only(hits / sizes),
+        confusion=confusion,
+        losses=read_only(np.array(state.losses)),
+        config=config,
+        model=model,
+    )
+
+
+def steps(s: Array, config: TrainingConfig) -> int:
+    """Number of SGD steps that runs with contributions ``s`` (..., n) take in all."""
+    return config.rounds * int(np.ceil(s).sum())
 
 
 def progress_bar(n_batches: int, progress: bool | None) -> tqdm:
@@ -263,61 +262,26 @@ def progress_bar(n_batches: int, progress: bool | None) -> tqdm:
 
 
 @torch.no_grad()
-def _set_weights(model: nn.Module, weights: Tensor) -> None:
-    """Copy ``weights`` (P,) into the parameters; torch's own function makes views, which SGD would write through."""
-    parameters = list(model.parameters())
-    for parameter, part in zip(parameters, weights.split([p.numel() for p in parameters]), strict=True):
-        parameter.copy_(part.view_as(parameter))
-
-
-def _sgd(model: nn.Module, images: Tensor, labels: Tensor, config: TrainingConfig) -> float:
-    """One pass of plain SGD in batches; returns the sum of the batch losses."""
-    parameters = list(model.parameters())
-    total = torch.zeros((), dtype=images.dtype, device=images.device)
-    for x, y in zip(images.split(config.batch_size), labels.split(config.batch_size), strict=True):
-        loss = F.cross_entropy(model(x), y)
-        gradients = torch.autograd.grad(loss, parameters)
-        with torch.no_grad():
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter.sub_(gradient, alpha=config.learning_rate)
-        total += loss.detach()
-    return total.item()
-
-
-@torch.no_grad()
-def _hits(model: nn.Module, images: Tensor, labels: Tensor) -> int:
-    """Number of images classified correctly."""
-    batches = zip(images.split(_EVALUATION_BATCH), labels.split(_EVALUATION_BATCH), strict=True)
-    return sum(int((model(x).argmax(dim=1) == y).sum()) for x, y in batches)
-
-
-def _chosen_images(config: TrainingConfig, client: int, round_: int, n_images: int, batches: int) -> Tensor:
-    """Indices of the images a client trains on in one round, a stream of its own per client and round."""
-    order = np.random.default_rng((config.seed, client, round_)).permutation(n_images)
-    return torch.from_numpy(order[: batches * config.batch_size]).to(config.device)
-
-
-def _tensors(data: Dataset, config: TrainingConfig) -> tuple[Tensor, Tensor]:
-    images = torch.tensor(data.inputs, dtype=DTYPES[config.dtype], device=config.device)
-    return images, torch.tensor(data.labels, device=config.device)
+def _confusion(model: nn.Module, data: Dataset, config: TrainingConfig) -> NDArray[np.int64]:
+    """Number of inputs by true and predicted class, shape (C, C)."""
+    inputs, labels = as_tensors(data, config)
+    parts = with_layout(inputs, config).split(_EVALUATION_BATCH)
+    predicted = torch.cat([model(x).argmax(dim=1) for x in parts])
+    counts = torch.bincount(labels * data.n_classes + predicted, minlength=data.n_classes**2)
+    return counts.view(data.n_classes, data.n_classes).cpu().numpy()
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums over threads depend on how many there are; on networks this small one thread is also fastest."""
-    threads = torch.get_num_threads()
+def _reproducible() -> Iterator[None]:
+    """Sums over threads depend on how many there are, and cuDNN's choice of algorithm on the moment.
+
+    On networks this small one thread is also fastest.
+    """
+    threads, deterministic = torch.get_num_threads(), torch.backends.cudnn.deterministic
     torch.set_num_threads(1)
+    torch.backends.cudnn.deterministic = True
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _check_device(device: str) -> None:
-    if not isinstance(device, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", device):
-        raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:k'; got {device!r}")
-    if device == "cpu":
-        return
-    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if int(device.partition(":")[2] or 0) >= available:
-        raise ValueError(f"device {device!r} is not there: torch sees {available} CUDA devices; use device='cpu'")
+        torch.backends.cudnn.deterministic = deterministic

@@ -1,0 +1,124 @@
+"""Runs that survive being killed: weights and losses of the rounds done, and what run they belong to.
+
+A checkpoint is one safetensors file, so that its parts cannot disagree: the tensors, and as metadata a JSON
+record of everything that decides the outcome. It is written under another name and then renamed, so that at any moment
+the file is either the old or the new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from fedshap._types import Array
+from fedshap.federated.config import TrainingConfig
+from fedshap.federated.datasets import Federation
+
+
+@dataclass(frozen=True, eq=False)
+class Progress:
+    """Where a run stands after a number of rounds."""
+
+    weights: Tensor  # (P,)
+    losses: tuple[float, ...] = ()  # one per round done
+    confusion: NDArray[np.int64] | None = None  # (n, C, C), once the run is finished
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file for the progress of one run, saved after every ``every`` rounds and at the end.
+
+    ``run`` is what the file must agree with to be resumed from, see :func:`identity`.
+    """
+
+    path: Path
+    every: int
+    run: dict[str, object]
+
+    def save(self, progress: Progress) -> None:
+        """Replace the file by one with the present state."""
+        tensors = {
+            "weights": progress.weights.cpu(),
+            "losses": torch.tensor(progress.losses, dtype=torch.float64),
+        }
+        if progress.confusion is not None:
+            tensors["confusion"] = torch.from_numpy(progress.confusion.copy())
+        content = safetensors.torch.save(tensors, metadata={"run": json.dumps(self.run, default=_plain)})
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_name(self.path.name + ".partial")
+        with open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut may leave the new name on an empty file
+        partial.replace(self.path)
+
+    def load(self, device: str) -> Progress | None:
+        """The state saved, or None where there is no file; ValueError if it belongs to another run."""
+        if not self.path.exists():
+            return None
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                saved = json.loads((file.metadata() or {})["run"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            self._check_same_run(saved)
+            confusion = tensors["confusion"].numpy() if "confusion" in tensors else None
+            return Progress(tensors["weights"].to(device), tuple(tensors["losses"].tolist()), confusion)
+        except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+            raise ValueError(
+                f"checkpoint {str(self.path)!r} cannot be read as one ({error}); give another path or delete it"
+            ) from error
+
+    def _check_same_run(self, saved: dict[str, object]) -> None:
+        differences = [
+            f"{name} ({saved.get(name)!r} there, {value!r} here)"
+            for name, value in self.run.items()
+            if saved.get(name) != value
+        ]
+        if differences:
+            raise ValueError(
+                f"checkpoint {str(self.path)!r} is of another run, which differs in {', '.join(differences)}; "
+                "resume with the arguments it was made with, give another path or delete it"
+            )
+
+
+def identity(contributions: Array, config: TrainingConfig, *, data: str, start: Tensor) -> dict[str, object]:
+    """What decides the outcome of a run, as JSON keeps it: all settings, contributions, data, initial weights.
+
+    ``data`` is the :func:`fingerprint` of the federation. The initial weights stand for the network, of which the
+    settings hold no more than a name.
+    """
+    settings = asdict(config)
+    if callable(config.model):
+        settings["model"] = getattr(config.model, "__qualname__", type(config.model).__qualname__)
+    weights = hashlib.sha256(start.cpu().numpy().tobytes()).hexdigest()[:16]
+    return {**settings, "contributions": contributions.tolist(), "data": data, "initial weights": weights}
+
+
+def fingerprint(federation: Federation) -> str:
+    """Hash of all inputs, labels and groups of a federation."""
+    digest = hashlib.sha256(federation.groups.tobytes())
+    for data in (*federation.train, *federation.test):
+        digest.update(repr((data.inputs.shape, data.inputs.dtype.str, data.n_classes)).encode())
+        digest.update(np.ascontiguousarray(data.inputs).data)
+        digest.update(np.ascontiguousarray(data.labels).data)
+    return digest.hexdigest()[:16]
+
+
+def profile_name(contributions: Array) -> str:
+    """File name of the run with these contributions among the runs of one grid."""
+    return f"run-{hashlib.sha256(contributions.tobytes()).hexdigest()[:12]}.safetensors"
+
+
+def _plain(number: np.generic) -> object:
+    """A setting given as a numpy number, for JSON."""
+    return number.item()

@@ -1,0 +1,143 @@
+"""A mechanism that moves no money: who gives more gets a better model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+
+import numpy as np
+
+from fedshap._types import Agents, Array, ArrayLike, PerAgent
+from fedshap._validation import as_interval, everybody, read_only
+from fedshap.game import Game
+from fedshap.mechanisms.base import Mechanism, costs_of
+
+
+class AccuracyShaping(Mechanism):
+    r"""Accuracy shaping: who contributes more gets a better model; no money changes hands.
+
+    Agent i receives the smaller of the full payoff ``a_i(s)`` and of a curve in her own contribution,
+
+    .. math:: h_i(x) = a_i(x e_i) \;\text{ for } x \le x_i^0, \qquad
+              h_i(x) = a_i(x_i^0 e_i) + c_i(x) - c_i(x_i^0) + \varepsilon (x - x_i^0) \;\text{ beyond},
+
+    where ``x_i^0`` is what she would contribute alone. The payment is the difference to ``a_i(s)``: never positive.
+
+    Parameters
+    ----------
+    epsilon : float
+        Reward per data point beyond the costs, > 0.
+
+    Notes
+    -----
+    Karimireddy et al. (2022), with linear costs the mechanism of the paper's Example 7; the form with general convex
+    costs keeps its defining property, that beyond ``x_i^0`` every data point is worth its cost plus epsilon until
+    the full payoff is reached. The server must know the costs. Needs a known concave payoff.
+
+    Examples
+    --------
+    >>> import fedshap as fs
+    >>> game = fs.Game(fs.PowerLaw(3), fs.LinearCost([0.10, 0.25, 0.40]))
+    >>> AccuracyShaping(1e-9).received(game, [1.0, 1.0, 1.0]).round(4)  # alone: 2.16, 1 and 0.58
+    array([0.5   , 0.5   , 0.5351])
+    """
+
+    smooth = False  # a kink where the curve meets the full payoff, and equilibria lie there
+
+    def __init__(self, epsilon: float = 1e-9) -> None:
+        self.epsilon = as_interval("epsilon", epsilon, 0.0, np.inf)
+
+    def __repr__(self) -> str:
+        return f"AccuracyShaping(epsilon={self.epsilon:g})"
+
+    def payments(self, game: Game, s: ArrayLike) -> PerAgent:
+        return self.received(game, s) - game.payoff.values(game.profile(s))
+
+    def received(self, game: Game, s: ArrayLike) -> PerAgent:
+        s = game.profile(s)
+        return np.minimum(game.payoff.values(s), self._curve(game, s)[0])
+
+    def marginal_utilities(self, game: Game, s: ArrayLike) -> PerAgent:
+        s = game.profile(s)
+        curve, slope = self._curve(game, s)
+        shaped = curve < game.payoff.values(s)
+        return np.where(shaped, slope, game.payoff.own_gradient(s)) - game.cost.derivatives(s)
+
+    def deviation_utilities(self, game: Game, s: ArrayLike, x: Array, agents: Agents = None) -> Array:
+        who = everybody(game.n_agents, agents)
+        columns = np.zeros((x.shape[1], game.n_agents))
+        columns[:, who] = x.T
+        curve = self._curve(game, columns)[0][:, who].T
+        payoffs = game.payoff.own_values(game.profile(s), x, agents)
+        return np.minimum(payoffs, curve) - costs_of(game, x, agents)
+
+    def solo_optima(self, game: Game) -> PerAgent:
+        """What each agent would contribute alone, ``argmax_x a_i(x e_i) - c_i(x)``, shape (n,)."""
+        if not game.payoff.concave:
+            raise ValueError(
+                "AccuracyShaping needs concave payoffs: the curve starts where an agent alone stops contributing; "
+                "say concave=True in CustomPayoff if yours is"
+            )
+        return _solo_optima(game)
+
+    def _curve(self, game: Game, x: Array) -> tuple[PerAgent, PerAgent]:
+        """The curve ``h_i`` at own contributions ``x``, shape (..., n), and its slope."""
+        start = self.solo_optima(game)
+        value, slope = _solo(game, np.minimum(x, start))
+        beyond = game.cost.values(x) - game.cost.values(start) + self.epsilon * (x - start)
+        marginal_cost = game.cost.derivatives(x)
+        # Below her solo optimum an agent wants to go on. Rounding in a payoff's slope must not say otherwise.
+        slope = np.maximum(slope, marginal_cost + min(self.epsilon, 1e-12))
+        return np.where(x > start, value + beyond, value), np.where(x >= start, marginal_cost + self.epsilon, slope)
+
+
+def own_optimum(marginal: Callable[[float], float], upper: float, start: float = 1.0) -> float:
+    """Where in [0, upper] one agent stops: where her marginal utility changes sign, from + to -.
+
+    If it does so more than once, the place that she reaches uphill from ``start``, or zero.
+
+    Raises
+    ------
+    ValueError
+        If ``upper`` is infinite and the marginal utility is still non-negative at 1e12.
+
+    Examples
+    --------
+    >>> round(own_optimum(lambda x: 1.0 / (1.0 + x) ** 2 - 0.25, np.inf), 9), own_optimum(lambda x: -1.0, 5.0)
+    (1.0, 0.0)
+    """
+    from scipy.optimize import root_scalar  # takes half a second to import: only those who solve games pay it
+
+    low, high = 0.0, min(start, upper) or min(1.0, upper)
+    if marginal(high) < 0.0 and marginal(0.0) <= 0.0:
+        return 0.0
+    while marginal(high) >= 0.0:
+        if high == upper:
+            return upper
+        if high > 1e12:
+            raise ValueError(
+                "an agent gains from contributing without bound: give the game a finite capacity, or the agent "
+                "a cost that outgrows her payoff"
+            )
+        low, high = high, min(4.0 * high, upper)
+    return float(root_scalar(marginal, bracket=(low, high), xtol=1e-18, rtol=1e-15).root) if low < high else low
+
+
+@lru_cache(maxsize=16)
+def _solo_optima(game: Game) -> PerAgent:
+    """What each agent would contribute alone, shape (n,); games are frozen, so it is computed once for each."""
+
+    def marginal(agent: int, x: float) -> float:
+        profile = np.zeros(game.n_agents)
+        profile[agent] = x
+        return float((game.payoff.own_gradient(profile) - game.cost.derivatives(profile))[agent])
+
+    return read_only(np.array([own_optimum(partial(marginal, i), game.upper[i]) for i in range(game.n_agents)]))
+
+
+def _solo(game: Game, x: Array) -> tuple[PerAgent, PerAgent]:
+    """Payoff ``a_i(x_i e_i)`` of every agent training alone, and its slope; ``x`` and both have shape (..., n)."""
+    alone = x[..., None] * np.eye(game.n_agents)  # (..., n, n): row i has agent i's contribution only
+    values = np.diagonal(game.payoff.values(alone), axis1=-2, axis2=-1)
+    slopes = np.diagonal(game.payoff.own_gradient(alone), axis1=-2, axis2=-1)
+    return values, slopes
