@@ -15,6 +15,7 @@ from types import ModuleType
 from fedshap.costs import Cost, LinearCost, PowerCost
 from fedshap.dynamics import Trajectory, best_response_dynamics
 from fedshap.equilibrium import ConvergenceError, Equilibrium, find_equilibrium, regret
+from fedshap.equilibrium_sets import EquilibriumRange, equilibrium_range
 from fedshap.game import Game
 from fedshap.limits import aumann_shapley_values
 from fedshap.mechanisms import AccuracyShaping, CostSharing, Mechanism, NoPayment, ShapleyPayment
@@ -44,6 +45,7 @@ __all__ = [
     "CostSharing",
     "CustomPayoff",
     "Equilibrium",
+    "EquilibriumRange",
     "Estimate",
     "Game",
     "LearningCurve",
@@ -63,6 +65,7 @@ __all__ = [
     "best_response_dynamics",
     "budget_gap",
     "data_gain",
+    "equilibrium_range",
     "find_equilibrium",
     "rationality",
     "reciprocity",

@@ -2,9 +2,15 @@
 
 import sys
 
-try:
-    from fedshap.reproduce import main
-except ImportError as error:
-    sys.exit(f"fedshap: error: {error}")
 
-sys.exit(main())
+def run() -> int | str:
+    """The exit code of the command, or what to say where the training half is not installed."""
+    try:
+        from fedshap.reproduce import main
+    except ImportError as error:
+        return f"fedshap: error: {error}"
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fedshap._types import Array, ArrayLike
-from fedshap.equilibrium import Equilibrium, find_equilibrium
+from fedshap._types import Array, ArrayLike, Profile
+from fedshap.equilibrium import Equilibrium
+from fedshap.equilibrium_sets import equilibrium_range
 from fedshap.game import Game
 from fedshap.mechanisms import Mechanism, NoPayment
 from fedshap.shapley import shapley_values
@@ -114,15 +115,15 @@ def data_gain(
 ) -> float:
     """Total contribution at the mechanism's equilibrium relative to that without payments (Def. 3.6).
 
-    Def. 3.6 compares the smallest total over the mechanism's equilibria with the largest over those of ``M^0``;
-    this uses the equilibria found, or those given. They are the same where equilibria are unique.
+    The smallest total over the mechanism's equilibria is compared with the largest over those of ``M^0``, as
+    `equilibrium_range` finds them; it says where they are guaranteed to be the extremes.
 
     Parameters
     ----------
     game, mechanism
         The game and the mechanism.
     equilibrium, baseline : Equilibrium, optional
-        Equilibria under the mechanism and under `NoPayment` if already known; found if left out.
+        Equilibria under the mechanism and under `NoPayment` to use instead of the extremes.
 
     Raises
     ------
@@ -137,9 +138,9 @@ def data_gain(
     2.6927
     """
     ours, without = _pair(game, mechanism, equilibrium, baseline)
-    if without.total == 0.0:
+    if without.sum() == 0.0:
         raise ValueError("data_gain is undefined: nobody contributes at the equilibrium without payments")
-    return ours.total / without.total
+    return float(ours.sum() / without.sum())
 
 
 def accuracy_gain(
@@ -166,13 +167,16 @@ def accuracy_gain(
     1.2481
     """
     ours, without = _pair(game, mechanism, equilibrium, baseline)
-    below = float(game.surplus(without.contributions))
+    below = float(game.surplus(without))
     if below <= 0.0:
         raise ValueError(f"accuracy_gain is undefined: the total payoff without payments is {below:g}")
-    return float(game.surplus(ours.contributions)) / below
+    return float(game.surplus(ours)) / below
 
 
 def _pair(
     game: Game, mechanism: Mechanism, equilibrium: Equilibrium | None, baseline: Equilibrium | None
-) -> tuple[Equilibrium, Equilibrium]:
-    return equilibrium or find_equilibrium(game, mechanism), baseline or find_equilibrium(game, NoPayment())
+) -> tuple[Profile, Profile]:
+    """The mechanism's equilibrium of smallest total and the one of largest total without payments, or those given."""
+    ours = equilibrium.contributions if equilibrium else equilibrium_range(game, mechanism).smallest
+    without = baseline.contributions if baseline else equilibrium_range(game, NoPayment()).largest
+    return ours, without

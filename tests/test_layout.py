@@ -34,6 +34,7 @@ ORDER = [
     "mechanisms",
     "solvers",
     "equilibrium",
+    "equilibrium_sets",
     "dynamics",
     "metrics",
     "plotting",
