@@ -16,7 +16,7 @@ from fedshap._types import Array, Profile
 from fedshap.exponential_sums import TOLERANCE
 from fedshap.mixtures import Mixture
 
-DIRECT = 64
+DIRECT = 96
 """Up to this many agents each is her own point; beyond, compression is faster (tests/benchmarks measures it)."""
 
 _PANEL_RATIO = np.sqrt(2.0)
