@@ -85,3 +85,27 @@ def test_parameters_are_copied_and_contributions_left_alone() -> None:
     linear.derivatives(s)[:] = 5.0  # what is returned is the caller's own
     assert_array_equal(linear.derivatives(s), [1.0, 1.0, 1.0])
     assert_array_equal(s, [1.0, 2.0, 3.0])
+
+
+# ---- supply ----------------------------------------------------------------------------------------
+
+
+def test_constant_marginal_costs_are_supplied_all_or_nothing() -> None:
+    for cost in (fs.LinearCost([0.1, 0.2, 0.3]), fs.PowerCost([0.1, 0.2, 0.3], exponent=1.0)):
+        least, most = cost.supply(0.2)
+        assert least.tolist() == [np.inf, 0.0, 0.0]
+        assert most.tolist() == [np.inf, np.inf, 0.0]  # the second is indifferent
+
+
+@pytest.mark.parametrize("price", [0.01, 1.0, 50.0])
+def test_increasing_marginal_costs_meet_the_price(price: float) -> None:
+    cost = fs.PowerCost([0.1, 0.2, 0.3], exponent=[1.5, 2.0, 4.0])
+    least, most = cost.supply(price)
+    assert_allclose(cost.derivatives(least), price, rtol=1e-12)
+    assert (least == most).all()
+
+
+def test_free_data_are_supplied_without_end_at_any_price() -> None:
+    cost = fs.PowerCost([0.0, 0.2, 0.3], exponent=2.0)
+    assert cost.supply(0.1)[0][0] == np.inf
+    assert [float(end[0]) for end in cost.supply(0.0)] == [0.0, np.inf]

@@ -35,6 +35,17 @@ def test_gains_use_the_extremes() -> None:
     assert fs.data_gain(game, fs.ShapleyPayment(), equilibrium=found) == pytest.approx(found.total / without.sum())
 
 
+def test_the_baseline_is_the_largest_without_payments(monkeypatch: pytest.MonkeyPatch) -> None:
+    ranges = {
+        fs.NoPayment: fs.EquilibriumRange(np.array([1.0, 0.0, 0.0]), np.array([1.0, 2.0, 0.0]), False),
+        fs.ShapleyPayment: fs.EquilibriumRange(np.array([1.0, 2.0, 3.0]), np.array([4.0, 5.0, 6.0]), False),
+    }
+    monkeypatch.setattr("fedshap.metrics.equilibrium_range", lambda _, mechanism: ranges[type(mechanism)])
+    game = fs.Game(fs.PowerLaw(3), fs.LinearCost([0.1] * 3))
+    assert fs.data_gain(game, fs.ShapleyPayment()) == 2.0
+    assert fs.accuracy_gain(game, fs.ShapleyPayment()) == pytest.approx((1 - 1 / 7) / (1 - 1 / 4))
+
+
 @pytest.mark.parametrize("mechanism", [fs.NoPayment(), fs.CostSharing(0.5), fs.ShapleyPayment()], ids=repr)
 def test_strictly_concave_games_have_one(mechanism: fs.Mechanism) -> None:
     game = fs.Game(fs.PowerLaw(4, beta=0.5), fs.LinearCost([0.05, 0.1, 0.1, 0.3]), 20.0)

@@ -1,9 +1,10 @@
-"""Equilibria of M^Shap against the number of agents: time, peak memory, how well the conditions hold.
+"""Equilibria of M^Shap and M^0 against the number of agents: time, peak memory, how well the conditions hold.
 
     python tests/benchmarks/scale.py            # a table, and book/results/scale.json
 
 Three payoff groups with App. E's MNIST weights, shrunk with n so that the federation as a whole stays the same;
-linear costs drawn evenly; with a capacity of 100 batches, or without. Each run has a process of its own, so that its
+linear costs drawn evenly; with a capacity of 100 batches, or without. Growth is the exponent of n between the first
+and the last size. Each run has a process of its own, so that its
 peak memory is its own; medians and ranges are over the repetitions.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import os
 import platform
 import resource
@@ -18,13 +20,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 SIZES = [1_000, 10_000, 100_000, 1_000_000]
 REPETITIONS = 3
 RESULTS = Path(__file__).parents[2] / "book" / "results" / "scale.json"
 
 
-def measure(n: int, capacity: float, seed: int) -> dict[str, float]:
+def measure(mechanism: str, n: int, capacity: float, seed: int) -> dict[str, float]:
     """Solve one game and judge every agent's first-order condition, in units of the mean cost rate."""
     import numpy as np
 
@@ -35,10 +38,11 @@ def measure(n: int, capacity: float, seed: int) -> dict[str, float]:
     payoff = fs.PowerLaw(weights=weights, groups=rng.integers(0, 3, n))
     rates = rng.uniform(0.008, 0.04, n)
     game = fs.Game(payoff, fs.LinearCost(rates), capacity)
+    played = fs.ShapleyPayment() if mechanism == "M^Shap" else fs.NoPayment()
     start = time.perf_counter()
-    found = fs.find_equilibrium(game, fs.ShapleyPayment())
+    found = fs.find_equilibrium(game, played)
     seconds = time.perf_counter() - start
-    s, slope = found.contributions, fs.ShapleyPayment().marginal_utilities(game, found.contributions)
+    s, slope = found.contributions, played.marginal_utilities(game, found.contributions)
     violation = np.where(s <= 0, np.maximum(slope, 0), np.where(s >= game.upper, np.maximum(-slope, 0), abs(slope)))
     return {
         "seconds": seconds,
@@ -49,14 +53,15 @@ def measure(n: int, capacity: float, seed: int) -> dict[str, float]:
     }
 
 
-def summary(n: int, capacity: float) -> dict[str, object]:
+def summary(mechanism: str, n: int, capacity: float) -> dict[str, Any]:
     """Median and range over the repetitions."""
     runs = []
     for seed in range(REPETITIONS):
-        command = [sys.executable, __file__, str(n), str(capacity), str(seed)]
+        command = [sys.executable, __file__, mechanism, str(n), str(capacity), str(seed)]
         runs.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
     seconds = sorted(run["seconds"] for run in runs)
     row = {
+        "mechanism": mechanism,
         "agents": n,
         "capacity": "none" if capacity == float("inf") else capacity,
         "seconds": [round(x, 2) for x in (seconds[len(seconds) // 2], seconds[0], seconds[-1])],
@@ -65,20 +70,31 @@ def summary(n: int, capacity: float) -> dict[str, object]:
         "regret": float(f"{max(run['regret'] for run in runs):.1g}"),
         "contributors": [run["contributors"] for run in runs],
     }
-    print("{agents:>9} {capacity:>6} {seconds!s:>22} s {megabytes:>5} MB {violation:>8}".format(**row), flush=True)
+    print(
+        "{mechanism:>7} {agents:>9} {capacity:>6} {seconds!s:>22} s {megabytes:>5} MB {violation:>8}".format(**row),
+        flush=True,
+    )
     return row
 
 
 def main() -> None:
-    rows = [summary(n, capacity) for capacity in (100.0, float("inf")) for n in SIZES]
+    settings = [(mechanism, c) for mechanism in ("M^Shap", "M^0") for c in (100.0, float("inf"))]
+    rows, growth = [], {}
+    for mechanism, capacity in settings:
+        sizes = [summary(mechanism, n, capacity) for n in SIZES]
+        ratio = sizes[-1]["seconds"][0] / sizes[0]["seconds"][0]
+        growth[f"{mechanism}, {capacity:g}"] = round(math.log(ratio) / math.log(SIZES[-1] / SIZES[0]), 2)
+        rows += sizes
+    print("growth", growth)
     record = {
-        "what": "equilibrium of M^Shap with certificate; seconds as median, least, most",
+        "what": "equilibrium with certificate; seconds as median, least, most; growth: exponent of n",
         "date": datetime.date.today().isoformat(),
         "machine": {
             "processors": os.cpu_count(),
             "architecture": platform.machine(),
             "python": platform.python_version(),
         },
+        "growth": growth,
         "rows": rows,
     }
     partial = RESULTS.with_suffix(".partial")
@@ -87,7 +103,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 4:
-        print(json.dumps(measure(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]))))
+    if len(sys.argv) == 5:
+        print(json.dumps(measure(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4]))))
     else:
         main()
