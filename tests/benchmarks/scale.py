@@ -36,7 +36,8 @@ def measure(mechanism: str, n: int, capacity: float, seed: int) -> dict[str, flo
     weights = np.array([[3.1e-3, 4.7e-4, 4.4e-4], [6.7e-4, 1.9e-3, 6.5e-4], [9.3e-4, 8.3e-4, 2.1e-3]]) * 30 / n
     rng = np.random.default_rng(seed)
     payoff = fs.PowerLaw(weights=weights, groups=rng.integers(0, 3, n))
-    rates = rng.uniform(0.008, 0.04, n)
+    # Without payments only her own benefit moves an agent, and that shrinks with n.
+    rates = rng.uniform(0.008, 0.04, n) if mechanism == "M^Shap" else rng.uniform(0.0, 0.001, n) * 30 / n
     game = fs.Game(payoff, fs.LinearCost(rates), capacity)
     played = fs.ShapleyPayment() if mechanism == "M^Shap" else fs.NoPayment()
     start = time.perf_counter()
