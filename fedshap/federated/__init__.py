@@ -14,7 +14,8 @@ except ModuleNotFoundError as _error:
 from fedshap.federated.datasets import Dataset, Federation
 from fedshap.federated.fitting import AccuracyDrop, FittedPayoff, accuracy_drops, fit_payoff
 from fedshap.federated.grid import TrainingRuns, contribution_grid, train_grid
-from fedshap.federated.models import MODELS, ConvNet, build_model
+from fedshap.federated.models import MODELS, build_model
+from fedshap.federated.networks import ConvNet, Quadratic, ResMLP, lenet, resnet18
 from fedshap.federated.partitions import partition, partition_dirichlet, partition_label_shares
 from fedshap.federated.sources import DATASETS, load_dataset
 from fedshap.federated.training import TrainingConfig, TrainingResult, train
@@ -27,6 +28,8 @@ __all__ = [
     "Dataset",
     "Federation",
     "FittedPayoff",
+    "Quadratic",
+    "ResMLP",
     "TrainingConfig",
     "TrainingResult",
     "TrainingRuns",
@@ -34,10 +37,12 @@ __all__ = [
     "build_model",
     "contribution_grid",
     "fit_payoff",
+    "lenet",
     "load_dataset",
     "partition",
     "partition_dirichlet",
     "partition_label_shares",
+    "resnet18",
     "train",
     "train_grid",
 ]

@@ -175,8 +175,8 @@ class ResMLPBlock(nn.Module):
 class ResMLP(nn.Module):
     r"""ResMLP (Touvron et al., 2022) for rows of features: every feature is a token, as patches are for images.
 
-    .. math:: z &= x + \lambda_1 \odot (A\, \mathrm{aff}(x)) \qquad
-              y = z + \lambda_2 \odot \mathrm{MLP}(\mathrm{aff}(z))
+    .. math:: z &= x + \lambda_1 \odot (A\, \mathrm{aff}(x)) \\
+              y &= z + \lambda_2 \odot \mathrm{MLP}(\mathrm{aff}(z))
 
     in each block, with ``A`` across tokens and the MLP within each. Feature ``j`` enters as ``x_j e_j + b_j`` with
     learned ``e_j`` and ``b_j``; after the last block the tokens are averaged and classified.
