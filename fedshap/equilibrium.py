@@ -221,19 +221,19 @@ def regret(game: Game, mechanism: Mechanism, s: ArrayLike, *, agents: ArrayLike 
     s = game.one_profile(s)
     who = np.arange(game.n_agents) if agents is None else _checked_agents(agents, game.n_agents)
     utilities = partial(mechanism.deviation_utilities, game, s, agents=who)
-    here = utilities(s[who, None])[:, 0]
     x = _deviations(s[who], game.upper[who])
-    best, at_peak = here, x[:, :1]
+    gain, at_peak = np.zeros(len(who)), x[:, :1]
     for _ in range(9):
-        values = utilities(x)
+        # What she has now is evaluated beside every grid, by the same rules: their rounding is no gain.
+        here, values = np.split(utilities(np.hstack([s[who, None], x])), [1], axis=1)
         peak = values.argmax(axis=1)[:, None]
-        best = np.maximum(best, np.take_along_axis(values, peak, axis=1)[:, 0])
+        gain = np.maximum(gain, (np.take_along_axis(values, peak, axis=1) - here)[:, 0])
         at_peak = np.take_along_axis(x, peak, axis=1)
         low = np.max(x, axis=1, where=x < at_peak, initial=0.0)[:, None]
         high = np.min(x, axis=1, where=x > at_peak, initial=np.inf)[:, None]
         x = low + (np.where(np.isfinite(high), high, at_peak) - low) * np.linspace(0.0, 1.0, 17)
     still_rising = ~np.isfinite(game.upper[who]) & (at_peak[:, 0] >= UNBOUNDED)
-    return float(np.where(still_rising, np.inf, best - here).max())
+    return float(np.where(still_rising, np.inf, gain).max())
 
 
 def _checked_agents(agents: ArrayLike, n_agents: int) -> NDArray[np.intp]:
