@@ -2,9 +2,8 @@ r"""Nash equilibria (Def. 2.1 of the paper), each with its certificate.
 
 A profile s is an equilibrium if no agent gains by changing her own contribution. `find_equilibrium` maximises the
 potential where the mechanism has one, clears the markets of groups where it can, and otherwise iterates best
-responses. Either way the result is judged by
-`regret`, the most that any single agent gains by deviating, which a separate one-dimensional search over utilities
-(never over gradients) determines for every agent.
+responses. Either way the result is judged by `regret`, the most that any single agent gains by deviating, which a
+separate one-dimensional search over utilities (never over gradients) determines for every agent.
 """
 
 from __future__ import annotations

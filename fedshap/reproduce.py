@@ -57,11 +57,8 @@ def repeat(experiment: Experiment, seed: int, weights: Mapping[str, Any], runs: 
     ``weights`` holds a matrix by the name of each game, None for the one that is fitted here. Without ``runs``
     nothing is trained.
     """
-    clients, grid, fit = (
-        expected_clients(experiment) if runs is None else Clients.of(experiment, runs.federation),
-        [],
-        None,
-    )
+    clients = expected_clients(experiment) if runs is None else Clients.of(experiment, runs.federation)
+    grid, fit = [], None
     if runs is not None and "fitted" in weights:
         grid = contribution_grid([0, experiment.given], clients.groups)
         measured = np.array([runs.train(profile)["group_accuracies"] for profile in grid])

@@ -79,7 +79,7 @@ class Runs:
 
     def work(self, profiles: Iterable[ArrayLike]) -> int:
         """Steps of runs at these contributions, equal ones counted once."""
-        different = {self._trained(each).tobytes(): self._trained(each) for each in profiles}
+        different = {s.tobytes(): s for s in map(self._trained, profiles)}
         return sum(steps(s, self.config) for s in different.values())
 
     def expect(self, batches: int) -> None:

@@ -13,12 +13,8 @@ of the capacity; it compiles anew in every solve, so that its time is given with
 
 from __future__ import annotations
 
-import datetime
 import importlib.metadata
 import importlib.util
-import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,11 +24,11 @@ from typing import Any
 import mpmath as mp
 import numpy as np
 from reference import DIGITS, Reference, largest_error
+from results import save
 
 import fedshap as fs
 
 ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "book" / "results" / "methods.json"
 FIGURE = ROOT / "_build" / "benchmarks" / "methods.png"
 WEIGHTS = np.array([[3.1e-3, 4.7e-4, 4.4e-4], [6.7e-4, 1.9e-3, 6.5e-4], [9.3e-4, 8.3e-4, 2.1e-3]])
 CAPACITY = 100.0
@@ -301,23 +297,18 @@ def draw(rows: list[Row]) -> None:
 
 def main() -> None:
     exact, rows = values_and_gradients()
-    record = {
-        "what": "30 agents; seconds and errors as median, least, most; errors are the largest of any agent",
-        "date": datetime.date.today().isoformat(),
-        "machine": {"processors": os.cpu_count(), "architecture": platform.machine()},
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in PACKAGES if importlib.util.find_spec(name)},
-        "reference": {
+    save(
+        "methods",
+        "30 agents; seconds and errors as median, least, most; errors are the largest of any agent",
+        versions={name: importlib.metadata.version(name) for name in PACKAGES if importlib.util.find_spec(name)},
+        reference={
             "contributions": [float(c) for c in exact.contributions],
             "values": [mp.nstr(v, DIGITS) for v in exact.values],
             "gradients": [mp.nstr(g, DIGITS) for g in exact.gradients],
         },
-        "values_and_gradients": rows,
-        "equilibria": [row for name in COST_RATES for row in equilibria(name)],
-    }
-    partial = RESULTS.with_suffix(".partial")
-    partial.write_text(json.dumps(record, indent=1) + "\n")
-    partial.replace(RESULTS)
+        values_and_gradients=rows,
+        equilibria=[row for name in COST_RATES for row in equilibria(name)],
+    )
     draw(rows)
 
 

@@ -10,21 +10,18 @@ peak memory is its own; medians and ranges are over the repetitions.
 
 from __future__ import annotations
 
-import datetime
 import json
 import math
-import os
-import platform
 import resource
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
+
+from results import save
 
 SIZES = [1_000, 10_000, 100_000, 1_000_000]
 REPETITIONS = 3
-RESULTS = Path(__file__).parents[2] / "book" / "results" / "scale.json"
 
 
 def measure(mechanism: str, n: int, capacity: float, seed: int) -> dict[str, float]:
@@ -87,20 +84,8 @@ def main() -> None:
         growth[f"{mechanism}, {capacity:g}"] = round(math.log(ratio) / math.log(SIZES[-1] / SIZES[0]), 2)
         rows += sizes
     print("growth", growth)
-    record = {
-        "what": "equilibrium with certificate; seconds as median, least, most; growth: exponent of n",
-        "date": datetime.date.today().isoformat(),
-        "machine": {
-            "processors": os.cpu_count(),
-            "architecture": platform.machine(),
-            "python": platform.python_version(),
-        },
-        "growth": growth,
-        "rows": rows,
-    }
-    partial = RESULTS.with_suffix(".partial")
-    partial.write_text(json.dumps(record, indent=1) + "\n")
-    partial.replace(RESULTS)
+    what = "equilibrium with certificate; seconds as median, least, most; growth: exponent of n"
+    save("scale", what, growth=growth, rows=rows)
 
 
 if __name__ == "__main__":

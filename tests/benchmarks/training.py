@@ -11,18 +11,14 @@ backend runs too.
 
 from __future__ import annotations
 
-import datetime
-import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from results import save
 from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
@@ -32,7 +28,6 @@ from fedshap.federated.backends import TrainingClients, batched, get_weights, me
 N_CLIENTS, BATCH_SIZE, LEARNING_RATE = 30, 11, 0.05
 BATCHES = 10  # of each client in one round
 REPETITIONS = 9
-RESULTS = Path(__file__).parents[2] / "book" / "results" / "training.json"
 Work = Callable[[], torch.Tensor]  # trains every client once, returns the sum of their weights
 
 
@@ -160,23 +155,17 @@ def main() -> None:
     data = federation()
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     kinds = [("lenet", "float32"), ("cnn", "float32"), ("cnn", "float64")]
-    record = {
-        "what": f"one round of {N_CLIENTS} clients, {BATCHES} batches of {BATCH_SIZE} images of 1 x 28 x 28 each; "
+    save(
+        "training",
+        f"one round of {N_CLIENTS} clients, {BATCHES} batches of {BATCH_SIZE} images of 1 x 28 x 28 each; "
         "median, least and most",
-        "date": datetime.date.today().isoformat(),
-        "repetitions": REPETITIONS,
-        "machine": {
-            "processors": os.cpu_count(),
-            "architecture": platform.machine(),
+        machine={
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-            "python": platform.python_version(),
             "torch": torch.__version__,
         },
-        "rows": [compare(data, model, dtype, device) for device in devices for model, dtype in kinds],
-    }
-    partial = RESULTS.with_suffix(".partial")
-    partial.write_text(json.dumps(record, indent=1) + "\n")
-    partial.replace(RESULTS)
+        repetitions=REPETITIONS,
+        rows=[compare(data, model, dtype, device) for device in devices for model, dtype in kinds],
+    )
 
 
 if __name__ == "__main__":

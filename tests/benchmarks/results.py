@@ -1,0 +1,31 @@
+"""Where benchmarks keep what they measured."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parents[2] / "book" / "results"
+
+
+def save(name: str, what: str, *, machine: dict[str, Any] | None = None, **content: Any) -> None:
+    """Write ``book/results/NAME.json``, all of it or nothing, with the date and the machine in words."""
+    record = {
+        "what": what,
+        "date": datetime.date.today().isoformat(),
+        "machine": {
+            "processors": os.cpu_count(),
+            "architecture": platform.machine(),
+            "python": platform.python_version(),
+            **(machine or {}),
+        },
+        **content,
+    }
+    path = RESULTS / f"{name}.json"
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(record, indent=1) + "\n")
+    partial.replace(path)
