@@ -13,11 +13,17 @@ from importlib import import_module
 from types import ModuleType
 
 from fedshap.costs import Cost, LinearCost, PowerCost
-from fedshap.dynamics import Trajectory, best_response_dynamics
-from fedshap.equilibrium import ConvergenceError, Equilibrium, find_equilibrium, regret
-from fedshap.equilibrium_sets import EquilibriumRange, equilibrium_range
+from fedshap.equilibrium import (
+    ConvergenceError,
+    Equilibrium,
+    EquilibriumRange,
+    Trajectory,
+    best_response_dynamics,
+    equilibrium_range,
+    find_equilibrium,
+    regret,
+)
 from fedshap.game import Game
-from fedshap.limits import aumann_shapley_values
 from fedshap.mechanisms import AccuracyShaping, CostSharing, Mechanism, NoPayment, ShapleyPayment
 from fedshap.metrics import (
     accuracy_gain,
@@ -30,6 +36,7 @@ from fedshap.metrics import (
 from fedshap.payoffs import CustomPayoff, LearningCurve, PACBound, Payoff, PowerLaw, RandomCoverage, RandomDiscovery
 from fedshap.shapley import (
     Estimate,
+    aumann_shapley_values,
     shapley_gradient,
     shapley_hessian,
     shapley_potential,

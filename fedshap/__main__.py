@@ -6,7 +6,7 @@ import sys
 def run() -> int | str:
     """The exit code of the command, or what to say where the training half is not installed."""
     try:
-        from fedshap.reproduce import main
+        from fedshap.paper.command import main
     except ImportError as error:
         return f"fedshap: error: {error}"
     return main()

@@ -104,6 +104,26 @@ def as_labels(name: str, value: ArrayLike, n_agents: int, n_groups: int) -> NDAr
     return labels
 
 
+def as_probabilities(value: ArrayLike, below: float | None = None) -> Array:
+    """Check ``probabilities``, shape (n, m), each in [0, 1] and ``below``; read-only."""
+    matrix = as_array("probabilities", value, minimum=0.0, maximum=1.0, below=below)
+    if matrix.ndim != 2 or matrix.size == 0:
+        raise ValueError(f"probabilities must have shape (n, m); got shape {matrix.shape}")
+    return read_only(matrix)
+
+
+def as_integer_labels(name: str, value: ArrayLike, n_labels: int | None = None) -> NDArray[np.int64]:
+    """Check labels of shape (N,), integers in 0..n_labels-1 (no upper limit for None); return a copy."""
+    array = as_array(name, value, minimum=0.0)
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"{name} must be a sequence of at least one label; got shape {array.shape}")
+    bad = (array != np.rint(array)) | (n_labels is not None and array > n_labels - 1)
+    if bad.any():
+        allowed = "integers" if n_labels is None else f"integers in 0..{n_labels - 1}"
+        raise ValueError(f"{name} must be {allowed}; got {array[bad][0]:g}")
+    return array.astype(np.int64)
+
+
 def everybody(n_agents: int, agents: Agents) -> NDArray[np.intp]:
     """The agents meant: those given, or all of them."""
     return np.arange(n_agents) if agents is None else agents

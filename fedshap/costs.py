@@ -6,16 +6,17 @@ the paper). Arrays have shape (..., n).
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedshap._records import Record
 from fedshap._types import Array, ArrayLike, PerAgent
 from fedshap._validation import as_array, as_per_agent, as_profile, read_only
 
 
-class Cost(ABC):
+class Cost(Record):
     """Base class of all costs.
 
     Attributes

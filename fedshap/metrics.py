@@ -11,7 +11,7 @@ import numpy as np
 
 from fedshap._types import Array, ArrayLike, Profile
 from fedshap.equilibrium import Equilibrium
-from fedshap.equilibrium_sets import equilibrium_range
+from fedshap.equilibrium.ranges import equilibrium_range
 from fedshap.game import Game
 from fedshap.mechanisms import Mechanism, NoPayment
 from fedshap.shapley import shapley_values

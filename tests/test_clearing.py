@@ -7,8 +7,9 @@ import pytest
 from numpy.testing import assert_allclose
 
 import fedshap as fs
-from fedshap.clearing import Clearing, clear
-from fedshap.solvers import best_responses
+from fedshap.equilibrium.best_responses import best_responses
+from fedshap.equilibrium.clearing import clear
+from fedshap.mechanisms.markets import Markets
 
 MNIST = np.array([[3.1e-3, 4.7e-4, 4.4e-4], [6.7e-4, 1.9e-3, 6.5e-4], [9.3e-4, 8.3e-4, 2.1e-3]])
 MECHANISMS = [fs.NoPayment(), fs.CostSharing(0.8)]
@@ -96,11 +97,11 @@ def test_who_bears_no_cost_gives_everything() -> None:
 
 
 def test_no_market_without_a_concave_curve_or_groups() -> None:
-    assert Clearing.of(grouped_game(3, 0, 1.0)) is None  # everybody a group of her own
+    assert Markets.of(grouped_game(3, 0, 1.0)) is None  # everybody a group of her own
     curve = fs.LearningCurve(lambda z: z**2, lambda z: 2.0 * z, 4)
-    assert Clearing.of(fs.Game(curve, fs.LinearCost([1.0] * 4), 1.0)) is None
+    assert Markets.of(fs.Game(curve, fs.LinearCost([1.0] * 4), 1.0)) is None
     discovery = fs.RandomDiscovery(np.full((4, 1), 0.1))
-    assert Clearing.of(fs.Game(discovery, fs.LinearCost([1.0] * 4), 1.0)) is None
+    assert Markets.of(fs.Game(discovery, fs.LinearCost([1.0] * 4), 1.0)) is None
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,7 @@ def test_no_market_without_a_concave_curve_or_groups() -> None:
 )
 def test_p_matrices_are_told(weights: np.ndarray, unique: bool) -> None:
     payoff = fs.PowerLaw(weights=weights, groups=[0, 1, 2, 0])
-    clearing = Clearing.of(fs.Game(payoff, fs.LinearCost([0.1] * 4)))
+    clearing = Markets.of(fs.Game(payoff, fs.LinearCost([0.1] * 4)))
     assert clearing is not None
     assert clearing.unique is unique
 
@@ -124,7 +125,7 @@ def test_without_a_p_matrix_totals_need_not_be_unique() -> None:
     """Two groups whose data are worth more to the other than to themselves: either may feed both."""
     payoff = fs.PowerLaw(weights=[[1.0, 3.0, 0.0], [3.0, 1.0, 0.0], [0.0, 0.0, 1.0]], groups=[0, 0, 1, 1, 2, 2])
     game = fs.Game(payoff, fs.LinearCost([0.1] * 6))
-    ends = [clear(Clearing.of(game), np.array(start)) for start in ([9.0, 0, 0, 0, 1, 1], [0, 0, 9.0, 0, 1, 1])]
+    ends = [clear(Markets.of(game), np.array(start)) for start in ([9.0, 0, 0, 0, 1, 1], [0, 0, 9.0, 0, 1, 1])]
     profiles = [end[0] for end in ends if end is not None]
     assert len(profiles) == 2
     for s in profiles:

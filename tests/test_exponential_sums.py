@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from fedshap.exponential_sums import ExponentialSum, fit_exponential_sum
+from fedshap.payoffs.exponential_sums import ExponentialSum, fit_exponential_sum
 from games import DIGITS
 
 betas = pytest.mark.parametrize("beta", [0.05, 0.3, 1.0])

@@ -8,8 +8,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 import fedshap as fs
-from fedshap.mixtures import has_mixture, mixture
-from fedshap.summation import coalition_rule
+from fedshap.shapley.mixtures import has_mixture, mixture
+from fedshap.shapley.quadrature import coalition_rule
 from games import DIGITS, Case, custom_case, ids, random_cases
 
 

@@ -20,10 +20,10 @@ import fedshap as fs
 pytest.importorskip("torch")
 
 from fedshap.federated import load_dataset, train  # noqa: E402
-from fedshap.federated import runs as kept  # noqa: E402
-from fedshap.federated.published import LUMPY_SHARES, MECHANISMS, SPREAD, TABLE_1, WEIGHTS  # noqa: E402
-from fedshap.reproduce import COLUMNS, main  # noqa: E402
-from fedshap.table1 import EXPERIMENTS, Clients, deal_out, expected_clients, f1_score, game_of, judge  # noqa: E402
+from fedshap.federated import store as kept  # noqa: E402
+from fedshap.paper.command import COLUMNS, main  # noqa: E402
+from fedshap.paper.experiment import EXPERIMENTS, Clients, deal_out, expected_clients, f1_score, game_of, judge  # noqa: E402
+from fedshap.paper.published import LUMPY_SHARES, MECHANISMS, SPREAD, TABLE_1, WEIGHTS  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = ["table1", "--dataset", "digits", "--quick", "--device", "cpu", "--rounds", "1"]

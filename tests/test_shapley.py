@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 import fedshap as fs
-from fedshap.deviations import deviation_values
+from fedshap.shapley.deviations import deviation_values
 from games import (
     Case,
     brute_potential,

@@ -5,8 +5,8 @@ import pytest
 from scipy.optimize import LinearConstraint, milp, minimize
 
 import fedshap as fs
-from fedshap.solvers import _maximise_expansion
-from fedshap.summation import Expansion
+from fedshap.equilibrium.ascent import _maximise_expansion
+from fedshap.shapley.expansion import Expansion
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -5,9 +5,9 @@ import pytest
 from scipy.optimize import brentq
 
 import fedshap as fs
-from fedshap.compression import compress
-from fedshap.mixtures import mixture
-from fedshap.summation import CoalitionIntegrals, coalition_rule
+from fedshap.shapley.compression import compress
+from fedshap.shapley.mixtures import mixture
+from fedshap.shapley.quadrature import CoalitionIntegrals, coalition_rule
 
 RELATIVE = 1e-11  # compression aims at 1e-13; products over thousands of agents add their rounding
 WEIGHTS = np.array([[3.1e-3, 4.7e-4, 4.4e-4], [6.7e-4, 1.9e-3, 6.5e-4], [9.3e-4, 8.3e-4, 2.1e-3]])

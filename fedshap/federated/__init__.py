@@ -12,13 +12,14 @@ except ModuleNotFoundError as _error:
     ) from _error
 
 from fedshap.federated.datasets import Dataset, Federation
-from fedshap.federated.fitting import AccuracyDrop, FittedPayoff, accuracy_drops, fit_payoff
-from fedshap.federated.grid import TrainingRuns, contribution_grid, train_grid
+from fedshap.federated.grid import TrainingRuns, train_grid
 from fedshap.federated.models import MODELS, build_model
 from fedshap.federated.networks import ConvNet, Quadratic, ResMLP, lenet, resnet18
 from fedshap.federated.partitions import partition, partition_dirichlet, partition_label_shares
 from fedshap.federated.sources import DATASETS, load_dataset
 from fedshap.federated.training import TrainingConfig, TrainingResult, train
+from fedshap.payoffs.fitting import FittedPayoff, fit_payoff
+from fedshap.payoffs.measurements import AccuracyDrop, accuracy_drops, contribution_grid
 
 __all__ = [
     "DATASETS",

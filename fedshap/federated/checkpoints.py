@@ -26,7 +26,7 @@ from fedshap.federated.datasets import Federation
 
 
 @dataclass(frozen=True, eq=False)
-class Progress:
+class TrainingState:
     """Where a run stands after a number of rounds."""
 
     weights: Tensor  # (P,)
@@ -45,7 +45,7 @@ class Checkpoint:
     every: int
     run: dict[str, object]
 
-    def save(self, progress: Progress) -> None:
+    def save(self, progress: TrainingState) -> None:
         """Replace the file by one with the present state."""
         tensors = {
             "weights": progress.weights.cpu(),
@@ -62,7 +62,7 @@ class Checkpoint:
             os.fsync(file.fileno())  # else a power cut may leave the new name on an empty file
         partial.replace(self.path)
 
-    def load(self, device: str) -> Progress | None:
+    def load(self, device: str) -> TrainingState | None:
         """The state saved, or None where there is no file; ValueError if it belongs to another run."""
         if not self.path.exists():
             return None
@@ -72,7 +72,7 @@ class Checkpoint:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             self._check_same_run(saved)
             confusion = tensors["confusion"].numpy() if "confusion" in tensors else None
-            return Progress(tensors["weights"].to(device), tuple(tensors["losses"].tolist()), confusion)
+            return TrainingState(tensors["weights"].to(device), tuple(tensors["losses"].tolist()), confusion)
         except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
             raise ValueError(
                 f"checkpoint {str(self.path)!r} cannot be read as one ({error}); give another path or delete it"

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedshap._types import ArrayLike
-from fedshap._validation import as_array, as_count
+from fedshap._validation import as_array, as_count, as_integer_labels
 
 Inputs = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -55,7 +55,7 @@ class Dataset:
     def __post_init__(self) -> None:
         inputs = _as_inputs(self.inputs)
         n_classes = as_count("n_classes", self.n_classes, minimum=2)
-        labels = as_labels("labels", self.labels, n_classes)
+        labels = as_integer_labels("labels", self.labels, n_classes)
         if len(labels) != len(inputs):
             raise ValueError(f"labels must have one entry per input; got {len(labels)} for {len(inputs)} inputs")
         object.__setattr__(self, "inputs", _frozen(inputs))
@@ -113,7 +113,7 @@ class Federation:
         kinds = {(data.input_shape, data.n_classes) for data in train + test}
         if len(kinds) > 1:
             raise ValueError(f"train and test must agree in image shape and classes; got {sorted(kinds)}")
-        groups = as_labels("groups", self.groups)
+        groups = as_integer_labels("groups", self.groups)
         used = sorted(set(groups.tolist()))
         if len(groups) != len(train) or used != list(range(len(used))):
             raise ValueError(f"groups must give each of {len(train)} clients a label, all of 0..T-1 used; got {groups}")
@@ -138,18 +138,6 @@ class Federation:
 
     def __repr__(self) -> str:
         return f"Federation({self.name!r}, {self.n_clients} clients in {self.n_groups} groups)"
-
-
-def as_labels(name: str, value: ArrayLike, n_labels: int | None = None) -> Labels:
-    """Check labels of shape (N,), integers in 0..n_labels-1 (no upper limit for None); return a copy."""
-    array = as_array(name, value, minimum=0.0)
-    if array.ndim != 1 or array.size == 0:
-        raise ValueError(f"{name} must be a sequence of at least one label; got shape {array.shape}")
-    bad = (array != np.rint(array)) | (n_labels is not None and array > n_labels - 1)
-    if bad.any():
-        allowed = "integers" if n_labels is None else f"integers in 0..{n_labels - 1}"
-        raise ValueError(f"{name} must be {allowed}; got {array[bad][0]:g}")
-    return array.astype(np.int64)
 
 
 def _as_inputs(value: ArrayLike) -> Inputs:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fedshap._types import Array, ArrayLike
-from fedshap._validation import as_array, as_count, read_only
+from fedshap._validation import as_count, read_only
 from fedshap.federated.checkpoints import fingerprint, profile_name
 from fedshap.federated.config import TrainingConfig, as_contributions
-from fedshap.federated.datasets import Federation, as_labels
+from fedshap.federated.datasets import Federation
 from fedshap.federated.training import federated_averaging, progress_bar, steps
 
 
@@ -37,42 +34,6 @@ class TrainingRuns:
     group_accuracies: Array
     client_accuracies: Array
     config: TrainingConfig
-
-
-def contribution_grid(levels: Sequence[int], groups: ArrayLike) -> NDArray[np.int64]:
-    """All profiles in which every client of a group gives the same, one of ``levels``.
-
-    Parameters
-    ----------
-    levels : sequence of int
-        L different non-negative numbers of batches.
-    groups : array_like of int
-        Group label of each client, shape (n,).
-
-    Returns
-    -------
-    ndarray of int
-        Shape (L**T, n), the last group's level changing fastest.
-
-    Raises
-    ------
-    ValueError
-        If a level is negative, repeated or no integer, or a label is.
-
-    Examples
-    --------
-    >>> contribution_grid([0, 4], groups=[0, 0, 1])
-    array([[0, 0, 0],
-           [0, 0, 4],
-           [4, 4, 0],
-           [4, 4, 4]])
-    """
-    values = as_array("levels", levels, minimum=0.0)
-    if values.ndim != 1 or not len(values) or (values != np.rint(values)).any() or len(set(values)) < len(values):
-        raise ValueError(f"levels must be different non-negative integers; got {levels!r}")
-    labels = as_labels("groups", groups)
-    profiles = np.array(list(itertools.product(values, repeat=int(labels.max()) + 1)), dtype=np.int64)
-    return profiles[:, labels]
 
 
 def train_grid(

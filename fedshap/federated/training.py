@@ -42,7 +42,7 @@ from fedshap.federated.backends import (
     set_weights,
     with_layout,
 )
-from fedshap.federated.checkpoints import Checkpoint, Progress, fingerprint, identity
+from fedshap.federated.checkpoints import Checkpoint, TrainingState, fingerprint, identity
 from fedshap.federated.config import DTYPES, TrainingConfig, as_contributions
 from fedshap.federated.datasets import Dataset, Federation
 from fedshap.federated.models import ModelBuilder, build_model
@@ -179,7 +179,7 @@ def federated_averaging(
     shape, n_classes = federation.train[0].input_shape, federation.train[0].n_classes
     model = build_model(config.model, shape, n_classes, seed=config.seed)
     model = model.to(config.device, DTYPES[config.dtype]).to(memory_format=memory_format(config))
-    state, checkpoint = Progress(get_weights(model)), None
+    state, checkpoint = TrainingState(get_weights(model)), None
     if path is not None:
         checkpoint = Checkpoint(path, every, identity(s, config, data=data, start=state.weights))
         state = checkpoint.load(config.device) or state
@@ -189,13 +189,13 @@ def federated_averaging(
             clients = TrainingClients.of(federation, s, config)
             for round_ in range(len(state.losses), config.rounds):
                 weights, loss = _round(model, state.weights, clients, len(s), config, round_, advance)
-                state = Progress(weights, (*state.losses, loss))
+                state = TrainingState(weights, (*state.losses, loss))
                 if checkpoint is not None and (round_ + 1) % every == 0:
                     checkpoint.save(state)
         set_weights(model, state.weights)
         if state.confusion is None:
             confusion = np.array([_confusion(model, test, config) for test in federation.test])
-            state = Progress(state.weights, state.losses, confusion)
+            state = TrainingState(state.weights, state.losses, confusion)
             if checkpoint is not None:
                 checkpoint.save(state)
     return _result(federation, s, config, state, model.to(memory_format=torch.contiguous_format))
@@ -232,7 +232,7 @@ def _round(
 
 
 def _result(
-    federation: Federation, s: Array, config: TrainingConfig, state: Progress, model: nn.Module
+    federation: Federation, s: Array, config: TrainingConfig, state: TrainingState, model: nn.Module
 ) -> TrainingResult:
     """The record of a finished run."""
     confusion = state.confusion

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from abc import abstractmethod
 
-import numpy as np
-
-from fedshap._types import Agents, Array, ArrayLike, PerAgent, Profile
+from fedshap._records import Record
+from fedshap._types import Agents, Array, ArrayLike, PerAgent
 from fedshap._validation import everybody
-from fedshap.clearing import Clearing
-from fedshap.deviations import shapley_expansion
 from fedshap.game import Game
-from fedshap.shapley import shapley_potential
-from fedshap.summation import Expansion
+from fedshap.mechanisms.markets import Markets
+from fedshap.mechanisms.potential import Potential
 
 
-class Mechanism(ABC):
+class Mechanism(Record):
     """Base class of all mechanisms. Profiles ``s`` have shape (..., n) unless said otherwise."""
 
     #: Whether marginal utilities are continuous, as Newton steps need.
@@ -49,35 +45,9 @@ class Mechanism(ABC):
         """The exact potential of the game among the agents; None if none is known."""
         return None
 
-    def clearing(self, game: Game) -> Clearing | None:
+    def clearing(self, game: Game) -> Markets | None:
         """The game as markets of its groups, where it is one; None otherwise."""
         return None
-
-
-@dataclass(frozen=True, eq=False)
-class Potential:
-    """An exact potential: every unilateral change of ``u_i`` equals the change of ``value``.
-
-    Both methods take one profile of shape (n,).
-    """
-
-    game: Game
-
-    def value(self, s: Profile) -> float:
-        """``Phi(s) = P(s) - sum_i c_i(s_i)``."""
-        return float(shapley_potential(self.game, s) - self.game.costs(s).sum())
-
-    def expansion(self, s: Profile) -> Expansion:
-        """Value, gradient and curvature at ``s``: the gradient holds the own-gradients of all utilities."""
-        surplus, cost = shapley_expansion(self.game, s), self.game.cost
-        # Some convex costs have infinite curvature at zero; a little way off they have not.
-        bend = cost.second_derivatives(np.maximum(s, 1e-8 * (1.0 + s.mean())))
-        return Expansion(
-            value=surplus.value - float(self.game.costs(s).sum()),
-            gradient=surplus.gradient - cost.derivatives(s),
-            own=surplus.own + bend,
-            shared=surplus.shared,
-        )
 
 
 def costs_of(game: Game, x: Array, agents: Agents) -> Array:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache, partial
 
 import numpy as np
 
+from fedshap._scalar import own_optimum
 from fedshap._types import Agents, Array, ArrayLike, PerAgent
 from fedshap._validation import as_interval, everybody, read_only
 from fedshap.game import Game
@@ -47,9 +47,6 @@ class AccuracyShaping(Mechanism):
     def __init__(self, epsilon: float = 1e-9) -> None:
         self.epsilon = as_interval("epsilon", epsilon, 0.0, np.inf)
 
-    def __repr__(self) -> str:
-        return f"AccuracyShaping(epsilon={self.epsilon:g})"
-
     def payments(self, game: Game, s: ArrayLike) -> PerAgent:
         return self.received(game, s) - game.payoff.values(game.profile(s))
 
@@ -89,38 +86,6 @@ class AccuracyShaping(Mechanism):
         # Below her solo optimum an agent wants to go on. Rounding in a payoff's slope must not say otherwise.
         slope = np.maximum(slope, marginal_cost + min(self.epsilon, 1e-12))
         return np.where(x > start, value + beyond, value), np.where(x >= start, marginal_cost + self.epsilon, slope)
-
-
-def own_optimum(marginal: Callable[[float], float], upper: float, start: float = 1.0) -> float:
-    """Where in [0, upper] one agent stops: where her marginal utility changes sign, from + to -.
-
-    If it does so more than once, the place that she reaches uphill from ``start``, or zero.
-
-    Raises
-    ------
-    ValueError
-        If ``upper`` is infinite and the marginal utility is still non-negative at 1e12.
-
-    Examples
-    --------
-    >>> round(own_optimum(lambda x: 1.0 / (1.0 + x) ** 2 - 0.25, np.inf), 9), own_optimum(lambda x: -1.0, 5.0)
-    (1.0, 0.0)
-    """
-    from scipy.optimize import root_scalar  # takes half a second to import: only those who solve games pay it
-
-    low, high = 0.0, min(start, upper) or min(1.0, upper)
-    if marginal(high) < 0.0 and marginal(0.0) <= 0.0:
-        return 0.0
-    while marginal(high) >= 0.0:
-        if high == upper:
-            return upper
-        if high > 1e12:
-            raise ValueError(
-                "an agent gains from contributing without bound: give the game a finite capacity, or the agent "
-                "a cost that outgrows her payoff"
-            )
-        low, high = high, min(4.0 * high, upper)
-    return float(root_scalar(marginal, bracket=(low, high), xtol=1e-18, rtol=1e-15).root) if low < high else low
 
 
 @lru_cache(maxsize=16)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
 import numpy as np
 
+from fedshap._records import Record
 from fedshap._types import Agents, Array, ArrayLike, Jacobian, PerAgent, Profile
 from fedshap._validation import as_profile, everybody
 
 
-class Payoff(ABC):
+class Payoff(Record):
     """Base class of all payoffs.
 
     Attributes

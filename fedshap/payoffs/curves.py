@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from fedshap._types import Agents, Array, ArrayLike, Jacobian, PerAgent
-from fedshap._validation import as_array, as_count, as_interval, as_labels, as_square, everybody, read_only
+from fedshap._validation import as_array, as_count, as_labels, as_square, everybody, read_only
 from fedshap.payoffs.base import Payoff, checked_output
 
 
@@ -97,6 +99,18 @@ class LearningCurve(Payoff):
         """``f'(z)`` for weighted sums ``z`` of any shape."""
         return checked_output("slope", self._derivative(z), z.shape)
 
+    def _parameters(self) -> dict[str, Any]:
+        """As given: no weights that are all one, no groups of one agent each."""
+        given = super()._parameters()
+        if "function" in inspect.signature(type(self).__init__).parameters:
+            given = {"function": self._function, "slope": self._derivative} | given
+            given["slope"] = self._derivative
+        unweighted = len(self.weights) == 1 and self.weights[0, 0] == 1.0
+        left_out = {"n_agents"} if not unweighted else {"weights"}
+        if len(self.weights) in (1, self.n_agents):
+            left_out |= {"groups"}
+        return {name: value for name, value in given.items() if name not in left_out}
+
     def _check_slope(self) -> None:
         z = np.concatenate([[0.0], np.geomspace(1e-3, 1e6, 28)])
         step = 1e-5 * (z + 1e-3)
@@ -140,127 +154,6 @@ class LearningCurve(Payoff):
         own = self.weights[labels, labels][:, None]
         others = self.arguments(s)[labels, None] - own * s[agents, None]
         return self.curve(np.maximum(others, 0.0) + own * x)
-
-
-class PowerLaw(LearningCurve):
-    r"""Power-law learning curve of a weighted sum of contributions.
-
-    .. math:: a_i(s) = 1 - \frac{\alpha}{(1 + (W s)_i)^{\beta}}
-
-    Parameters
-    ----------
-    n_agents : int, optional
-        Number of agents; may be left out when ``weights`` or ``groups`` tells it.
-    alpha : float
-        Height of the curve, > 0. With ``alpha <= 1`` payoffs lie in [0, 1]; ``a_i(0) = 1 - alpha``.
-    beta : float
-        Exponent, in (0, 1].
-    weights : array_like, optional
-        Non-negative ``W``, shape (n, n): entry ``[i, j]`` is what a data point of agent j is worth to agent i.
-        With ``groups``, shape (T, T): the same between groups. All ones if left out.
-    groups : array_like of int, optional
-        Group label of each agent, shape (n,), each in 0..T-1. The n x n matrix is then never formed.
-
-    Raises
-    ------
-    ValueError
-        If a parameter is out of range or the shapes do not fit together.
-
-    Notes
-    -----
-    Eq. (12) of the paper for ``weights=None``, the closed form of Sec. 5.1 with ``weights`` and ``groups``.
-    Non-negative weights make every ``a_i`` non-decreasing, concave and of diminishing returns across agents.
-
-    Examples
-    --------
-    >>> PowerLaw(3).values([1.0, 0.0, 2.0])
-    array([0.75, 0.75, 0.75])
-    >>> W = [[1.0, 0.1], [0.2, 1.0]]  # two groups; agents 0 and 1 in the first
-    >>> PowerLaw(weights=W, groups=[0, 0, 1]).values([1.0, 1.0, 0.0]).round(4)
-    array([0.6667, 0.6667, 0.2857])
-    """
-
-    concave = True
-
-    def __init__(
-        self,
-        n_agents: int | None = None,
-        *,
-        alpha: float = 1.0,
-        beta: float = 1.0,
-        weights: ArrayLike | None = None,
-        groups: ArrayLike | None = None,
-    ) -> None:
-        self.alpha = as_interval("alpha", alpha, 0.0, np.inf)
-        self.beta = as_interval("beta", beta, 0.0, 1.0)
-        self._set_agents(n_agents, weights, groups)
-
-    def curve(self, z: Array) -> Array:
-        return 1.0 - self.alpha * (1.0 + z) ** -self.beta
-
-    def slope(self, z: Array) -> Array:
-        return self.alpha * self.beta * (1.0 + z) ** (-self.beta - 1.0)
-
-
-class PACBound(LearningCurve):
-    r"""The generalisation bound of PAC learning as a payoff common to all agents.
-
-    .. math:: a(s) = \max\{0,\, a_0 - (4 + \sqrt{2k(2 + \log(m/k))})/\sqrt{m}\}, \qquad m = \sum_i s_i \ge k
-
-    and ``a(s) = 0`` for ``m < k``.
-
-    Parameters
-    ----------
-    n_agents : int
-        Number of agents.
-    optimum : float
-        ``a_0``, the accuracy of the best hypothesis, in (0, 1].
-    complexity : float
-        ``k > 0``, the difficulty of the learning problem.
-
-    Notes
-    -----
-    Eq. (2) of the paper. The formula is real only for ``m >= k/e^2`` and increasing only from about ``m = k/e``
-    on, and at ``m = k`` it is negative, since ``a_0 <= 1 < 2``. A payoff must be non-negative, so the bound is cut
-    off at zero. The result is continuous and non-decreasing, and concave from `threshold` (where the bound
-    becomes positive) on, but *not* concave on the whole orthant: ``concave`` is False.
-
-    Examples
-    --------
-    >>> bound = PACBound(3, optimum=0.9, complexity=10.0)
-    >>> round(bound.threshold, 1)
-    249.4
-    >>> bound.values([100.0, 50.0, 20.0]), bound.values([1000.0, 500.0, 0.0]).round(4)
-    (array([0., 0., 0.]), array([0.491, 0.491, 0.491]))
-    """
-
-    concave = False
-
-    def __init__(self, n_agents: int, *, optimum: float, complexity: float) -> None:
-        self._set_agents(as_count("n_agents", n_agents), None, None)
-        self.optimum = as_interval("optimum", optimum, 0.0, 1.0)
-        self.complexity = as_interval("complexity", complexity, 0.0, np.inf)
-        from scipy.optimize import root_scalar  # slow to import, and needed here alone
-
-        upper = 2.0 * self.complexity + 16.0
-        while self._bound(upper) <= 0.0:
-            upper *= 2.0
-        #: Total number of data points at which the bound becomes positive.
-        self.threshold = float(root_scalar(self._bound, bracket=(self.complexity, upper), xtol=1e-12, rtol=1e-14).root)
-
-    def _bound(self, m: float | Array) -> float | Array:
-        k = self.complexity
-        return self.optimum - (4.0 + np.sqrt(2.0 * k * (2.0 + np.log(m / k)))) / np.sqrt(m)
-
-    def curve(self, z: Array) -> Array:
-        inside = z > self.threshold
-        return np.where(inside, self._bound(np.where(inside, z, self.threshold + 1.0)), 0.0)
-
-    def slope(self, z: Array) -> Array:
-        inside = z > self.threshold
-        m, k = np.where(inside, z, self.threshold + 1.0), self.complexity
-        root = np.sqrt(2.0 * k * (2.0 + np.log(m / k)))
-        return np.where(inside, ((4.0 + root) / 2.0 - k / root) / m**1.5, 0.0)
 
 
 def _count_agents(n_agents: int | None, told: int | None) -> int:

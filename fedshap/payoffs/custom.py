@@ -53,19 +53,19 @@ class CustomPayoff(Payoff):
             if given is not None and not callable(given):
                 raise ValueError(f"{name} must be callable; got {given!r}")
         self.concave = concave
-        self._function = function
-        self._gradient = gradient
+        self.function = function
+        self.gradient = gradient
         self.values(np.ones((2, self.n_agents)))  # a wrong shape is told here, not deep inside a solver
 
     def values(self, s: ArrayLike) -> PerAgent:
         s = self._profile(s)
-        return checked_output("function", self._function(s), s.shape)
+        return checked_output("function", self.function(s), s.shape)
 
     def jacobian(self, s: ArrayLike) -> Jacobian:
         s = self._profile(s)
         shape = (*s.shape, self.n_agents)
-        if self._gradient is not None:
-            return checked_output("gradient", self._gradient(s), shape)
+        if self.gradient is not None:
+            return checked_output("gradient", self.gradient(s), shape)
         columns = [self._difference(s, j) for j in range(self.n_agents)]
         return np.stack(columns, axis=-1)
 

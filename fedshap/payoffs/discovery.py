@@ -1,11 +1,11 @@
-"""Random discovery and random coverage: what samples of different agents show of a common space of instances."""
+"""Random discovery: what samples of different agents show of a common space of instances."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from fedshap._types import Array, ArrayLike, Jacobian, PerAgent
-from fedshap._validation import as_array, read_only
+from fedshap._types import ArrayLike, Jacobian, PerAgent
+from fedshap._validation import as_probabilities, read_only
 from fedshap.payoffs.base import Payoff
 
 
@@ -32,7 +32,7 @@ class RandomDiscovery(Payoff):
     concave = True
 
     def __init__(self, probabilities: ArrayLike) -> None:
-        self.probabilities = _probability_matrix(probabilities)
+        self.probabilities = as_probabilities(probabilities)
         self.n_agents = len(self.probabilities)
         self.weights = read_only(self.probabilities @ self.probabilities.T)
 
@@ -42,59 +42,3 @@ class RandomDiscovery(Payoff):
     def jacobian(self, s: ArrayLike) -> Jacobian:
         s = self._profile(s)
         return np.broadcast_to(self.weights, (*s.shape[:-1], *self.weights.shape)).copy()
-
-
-class RandomCoverage(Payoff):
-    r"""Payoffs of random coverage: an instance is worth something to an agent once.
-
-    .. math:: a_i(s) = 1 - \frac12 \sum_x q_{ix} \prod_j (1 - q_{jx})^{s_j}
-
-    Parameters
-    ----------
-    probabilities : array_like
-        ``Q``, shape (n, m), entries in [0, 1), each row summing to at most 1: how likely a sample of agent i
-        shows instance x. A probability of 1 is refused: the payoff would jump at zero contribution.
-
-    Notes
-    -----
-    Example 6, Eq. (13) of the paper (Blum et al., 2021). Note ``a_i(0) = 1/2`` for rows that sum to 1.
-
-    Examples
-    --------
-    >>> coverage = RandomCoverage([[0.5, 0.5], [0.9, 0.1], [0.25, 0.75]])
-    >>> coverage.values([0.0, 0.0, 0.0]), coverage.values([1.0, 0.0, 2.0]).round(4)
-    (array([0.5, 0.5, 0.5]), array([0.9219, 0.8719, 0.9531]))
-    """
-
-    concave = True
-
-    def __init__(self, probabilities: ArrayLike) -> None:
-        self.probabilities = _probability_matrix(probabilities, below=1.0)
-        self.n_agents = len(self.probabilities)
-        if (self.probabilities.sum(axis=1) > 1.0 + 1e-9).any():
-            row = int(np.argmax(self.probabilities.sum(axis=1)))
-            total = self.probabilities[row].sum()
-            raise ValueError(f"each row of probabilities must sum to at most 1; row {row} sums to {total:g}")
-        #: Exponential rates ``-log(1 - q_jx)``, shape (n, m).
-        self.rates = read_only(-np.log1p(-self.probabilities))
-
-    def _missed(self, s: ArrayLike) -> Array:
-        """Probability that nobody sampled x, shape (..., m)."""
-        return np.exp(-self._profile(s) @ self.rates)
-
-    def values(self, s: ArrayLike) -> PerAgent:
-        return 1.0 - 0.5 * self._missed(s) @ self.probabilities.T
-
-    def jacobian(self, s: ArrayLike) -> Jacobian:
-        weighted = 0.5 * self.probabilities * self._missed(s)[..., None, :]  # (..., n, m)
-        return weighted @ self.rates.T
-
-    def total_gradient(self, s: ArrayLike) -> PerAgent:
-        return 0.5 * (self._missed(s) * self.probabilities.sum(axis=0)) @ self.rates.T
-
-
-def _probability_matrix(value: ArrayLike, below: float | None = None) -> Array:
-    matrix = as_array("probabilities", value, minimum=0.0, maximum=1.0, below=below)
-    if matrix.ndim != 2 or matrix.size == 0:
-        raise ValueError(f"probabilities must have shape (n, m); got shape {matrix.shape}")
-    return read_only(matrix)

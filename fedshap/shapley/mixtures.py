@@ -5,9 +5,9 @@ Many surpluses are a constant, a linear form and a mixture of exponentials of no
 .. math:: A(s) = C + \sum_j \ell_j s_j - \sum_r c_r \exp\Bigl(-\sum_j \lambda_{rj} s_j\Bigr),
           \qquad c_r, \lambda_{rj} \ge 0,
 
-where coefficients depend on an agent only through her class: all agents of a group share them. `fedshap.summation`
-integrates over random coalitions of such a surplus; this module says which payoffs have the form, learning curves by
-way of an exponential sum.
+where coefficients depend on an agent only through her class: all agents of a group share them. The module
+``quadrature`` integrates over random coalitions of such a surplus; this one says which payoffs have the form, learning
+curves by way of an exponential sum.
 
 Index conventions: ``r`` runs over the R terms of the mixture, ``c`` over the C classes of agents, ``j`` over agents.
 """
@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from fedshap._types import Array, Profile
 from fedshap._validation import as_profile
-from fedshap.exponential_sums import TOLERANCE, ExponentialSum, fit_exponential_sum
 from fedshap.payoffs import LearningCurve, Payoff, PowerLaw, RandomCoverage, RandomDiscovery
+from fedshap.payoffs.exponential_sums import TOLERANCE, ExponentialSum, fit_exponential_sum
 
 _WORST_FIT = 1e-9  # relative error of a slope beyond which a curve is refused
 

@@ -1,4 +1,4 @@
-"""Surpluses of coalitions: all of them, or those along a random order of the agents.
+"""Surpluses of all coalitions: Shapley values by their definition.
 
 ``s[X]`` is the profile s with everyone outside the coalition X set to zero. Coalition number m contains agent i if
 and only if bit i of m is set. Everything here works for any payoff and asks nothing of it but totals and gradients.
@@ -11,7 +11,7 @@ from math import comb
 
 import numpy as np
 
-from fedshap._types import Array, Jacobian, Order, PerAgent, Profile
+from fedshap._types import Array, Jacobian, PerAgent, Profile
 from fedshap.payoffs import Payoff
 
 MAX_EXACT = 20
@@ -101,43 +101,3 @@ def exact_deviations(payoff: Payoff, s: Profile, agent: int, x: Array) -> Array:
         return ((surplus[1:] - surplus[0]) @ weights[members.sum(axis=1).astype(int)])[None]
 
     return _over_coalitions(n - 1, weighted).sum(axis=0)
-
-
-def sample_orders(
-    payoff: Payoff,
-    s: Profile,
-    count: int,
-    generator: np.random.Generator,
-    statistic: Callable[[Payoff, Profile, Order], Array],
-) -> tuple[Array, Array]:
-    """Mean and standard error of a statistic of one random order of the agents."""
-    draws = np.array([statistic(payoff, s, generator.permutation(len(s))) for _ in range(count)])
-    return draws.mean(axis=0), draws.std(axis=0, ddof=1) / np.sqrt(count)
-
-
-def _growing(s: Profile, order: Order) -> Profile:
-    """Profiles along an order: row k is s restricted to the first k agents, shape (n + 1, n)."""
-    rank = np.empty(len(s), dtype=int)
-    rank[order] = np.arange(len(s))
-    return np.where(rank < np.arange(len(s) + 1)[:, None], s, 0.0)
-
-
-def marginal_contributions(payoff: Payoff, s: Profile, order: Order) -> PerAgent:
-    """What each agent adds to those before her, Eq. (27)."""
-    gains = np.empty(len(s))
-    gains[order] = np.diff(payoff.total(_growing(s, order)))
-    return gains
-
-
-def marginal_gradients(payoff: Payoff, s: Profile, order: Order) -> PerAgent:
-    """Derivative of what each agent adds in her own contribution."""
-    gradients = payoff.total_gradient(_growing(s, order)[1:])  # (n, n)
-    slopes = np.empty(len(s))
-    slopes[order] = gradients[np.arange(len(s)), order]
-    return slopes
-
-
-def coalition_averages(payoff: Payoff, s: Profile, order: Order) -> Array:
-    """``sum_k (A(s[first k]) - A(0)) / k``, whose mean over orders is the potential."""
-    surplus = payoff.total(_growing(s, order))
-    return ((surplus[1:] - surplus[0]) / np.arange(1, len(s) + 1)).sum()

@@ -8,12 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from fedshap._types import PerAgent, Profile
-from fedshap.equilibrium import find_equilibrium, regret
+from fedshap.equilibrium.ascent import maximise
+from fedshap.equilibrium.certificate import regret
+from fedshap.equilibrium.find import find_equilibrium
 from fedshap.game import Game
 from fedshap.mechanisms import Mechanism, Potential
-from fedshap.mixtures import has_mixture
-from fedshap.solvers import maximise
-from fedshap.summation import Expansion
+from fedshap.shapley.expansion import Expansion
+from fedshap.shapley.mixtures import has_mixture
 
 
 class EquilibriumRange(NamedTuple):

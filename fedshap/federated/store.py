@@ -25,7 +25,7 @@ from fedshap.federated.training import TrainingResult, federated_averaging, step
 
 
 @dataclass(eq=False)
-class Runs:
+class RunStore:
     """The training runs of one federation: equal ones are trained once, finished ones kept as JSON.
 
     A finished run is used again only if everything agrees that decides its outcome: the data, the settings, the

@@ -33,14 +33,15 @@ from typing import Literal, NamedTuple, TypeAlias, overload
 
 import numpy as np
 
-from fedshap import coalitions
 from fedshap._types import Array, ArrayLike, Jacobian, Order, PerAgent, Profile, RandomSource
 from fedshap._validation import as_count, as_generator, as_interval
-from fedshap.exponential_sums import TOLERANCE
 from fedshap.game import Game
-from fedshap.mixtures import has_mixture, mixture
 from fedshap.payoffs import LearningCurve, Payoff
-from fedshap.summation import CoalitionIntegrals
+from fedshap.payoffs.exponential_sums import TOLERANCE
+from fedshap.shapley import enumeration
+from fedshap.shapley import permutations as orders
+from fedshap.shapley.mixtures import has_mixture, mixture
+from fedshap.shapley.quadrature import CoalitionIntegrals
 
 Method: TypeAlias = Literal["auto", "exact", "quadrature"]
 
@@ -115,10 +116,10 @@ def shapley_values(
     True
     """
     if method == "permutation":
-        return _sample(game, s, permutations, rng, coalitions.marginal_contributions)
+        return _sample(game, s, permutations, rng, orders.marginal_contributions)
     if choose_method(game, method, tol) == "quadrature":
         return _rowwise(game, s, lambda x: _integrate(game, x, CoalitionIntegrals.values, tol))
-    return _rowwise(game, s, lambda x: coalitions.exact_values(game.payoff, x))
+    return _rowwise(game, s, lambda x: enumeration.exact_values(game.payoff, x))
 
 
 @overload
@@ -149,10 +150,10 @@ def shapley_gradient(
     array([0.154, 0.435, 1.196])
     """
     if method == "permutation":
-        return _sample(game, s, permutations, rng, coalitions.marginal_gradients)
+        return _sample(game, s, permutations, rng, orders.marginal_gradients)
     if choose_method(game, method, tol) == "quadrature":
         return _rowwise(game, s, lambda x: _integrate(game, x, CoalitionIntegrals.own_gradient, tol))
-    return _rowwise(game, s, lambda x: coalitions.exact_gradient(game.payoff, x))
+    return _rowwise(game, s, lambda x: enumeration.exact_gradient(game.payoff, x))
 
 
 @overload
@@ -185,10 +186,10 @@ def shapley_potential(
     True
     """
     if method == "permutation":
-        return _sample(game, s, permutations, rng, coalitions.coalition_averages)
+        return _sample(game, s, permutations, rng, orders.coalition_averages)
     if choose_method(game, method, tol) == "quadrature":
         return _rowwise(game, s, lambda x: _integrate(game, x, CoalitionIntegrals.potential, tol))
-    return _rowwise(game, s, lambda x: coalitions.exact_potential(game.payoff, x))
+    return _rowwise(game, s, lambda x: enumeration.exact_potential(game.payoff, x))
 
 
 def shapley_hessian(game: Game, s: ArrayLike) -> Jacobian:
@@ -217,7 +218,7 @@ def shapley_hessian(game: Game, s: ArrayLike) -> Jacobian:
     if choose_method(game, "auto") == "quadrature":
         expansion = CoalitionIntegrals(mixture(game.payoff, s), s).expansion()
         return -np.diag(expansion.own) - expansion.shared @ expansion.shared.T
-    return coalitions.exact_hessian(game.payoff, s)
+    return enumeration.exact_hessian(game.payoff, s)
 
 
 def _integrate(
@@ -244,7 +245,7 @@ def choose_method(game: Game, method: str, tol: float | None = None) -> str:
     """Resolve ``"auto"`` and refuse a method that does not fit the game."""
     if method not in ("auto", "exact", "quadrature"):
         raise ValueError(f'method must be "auto", "exact", "quadrature" or "permutation"; got {method!r}')
-    small, curve = game.n_agents <= coalitions.MAX_EXACT, isinstance(game.payoff, LearningCurve)
+    small, curve = game.n_agents <= enumeration.MAX_EXACT, isinstance(game.payoff, LearningCurve)
     automatic = "quadrature" if has_mixture(game.payoff) or (curve and not small) else "exact"
     chosen = automatic if method == "auto" else method
     if tol is not None:
@@ -255,7 +256,7 @@ def choose_method(game: Game, method: str, tol: float | None = None) -> str:
     if chosen == "quadrature" and not has_mixture(game.payoff) and not curve:
         reason = f"no exponential mixture is known for {type(game.payoff).__name__}"
     elif chosen == "exact" and not small:
-        reason = f"exact enumeration takes at most {coalitions.MAX_EXACT} agents, and this game has {game.n_agents}"
+        reason = f"exact enumeration takes at most {enumeration.MAX_EXACT} agents, and this game has {game.n_agents}"
     if reason:
         raise ValueError(
             f'method="{method}" does not fit this game: {reason}. '
@@ -283,4 +284,4 @@ def _sample(
     count = as_count("permutations", permutations, minimum=2)
     if rng is None:
         raise ValueError('method="permutation" needs rng: a seed or a numpy Generator')
-    return Estimate(*coalitions.sample_orders(game.payoff, profile, count, as_generator(rng), statistic))
+    return Estimate(*orders.sample_orders(game.payoff, profile, count, as_generator(rng), statistic))

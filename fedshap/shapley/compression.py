@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedshap._types import Array, Profile
-from fedshap.exponential_sums import TOLERANCE
-from fedshap.mixtures import Mixture
+from fedshap.payoffs.exponential_sums import TOLERANCE
+from fedshap.shapley.mixtures import Mixture
 
 DIRECT = 96
 """Up to this many agents each is her own point; beyond, compression is faster (tests/benchmarks measures it)."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedshap import coalitions
 from fedshap._types import Agents, Array, ArrayLike, Profile
 from fedshap._validation import everybody
 from fedshap.game import Game
-from fedshap.mixtures import mixture
-from fedshap.shapley import choose_method
-from fedshap.summation import CoalitionIntegrals, Expansion
+from fedshap.shapley import enumeration
+from fedshap.shapley.expansion import Expansion
+from fedshap.shapley.mixtures import mixture
+from fedshap.shapley.quadrature import CoalitionIntegrals
+from fedshap.shapley.values import choose_method
 
 
 def shapley_expansion(game: Game, s: Profile) -> Expansion:
@@ -30,8 +31,8 @@ def shapley_expansion(game: Game, s: Profile) -> Expansion:
     """
     if choose_method(game, "auto") == "quadrature":
         return CoalitionIntegrals(mixture(game.payoff, s), s).expansion()
-    value, gradient = float(coalitions.exact_potential(game.payoff, s)), coalitions.exact_gradient(game.payoff, s)
-    hessian = np.nan_to_num(coalitions.exact_hessian(game.payoff, s), posinf=1e12, neginf=-1e12)
+    value, gradient = float(enumeration.exact_potential(game.payoff, s)), enumeration.exact_gradient(game.payoff, s)
+    hessian = np.nan_to_num(enumeration.exact_hessian(game.payoff, s), posinf=1e12, neginf=-1e12)
     eigenvalues, vectors = np.linalg.eigh(-hessian)
     curvatures = np.maximum(np.abs(eigenvalues), 1e-12 * max(float(np.abs(eigenvalues).max()), 1e-300))
     least = 0.5 * float(curvatures.min())
@@ -70,5 +71,5 @@ def deviation_values(game: Game, s: ArrayLike, x: Array, agents: Agents = None) 
         reach = s.copy()
         np.maximum.at(reach, who, x.max(axis=1, initial=0.0))
         return CoalitionIntegrals(mixture(game.payoff, reach), s).deviation_values(x, who)
-    rows = [coalitions.exact_deviations(game.payoff, s, int(i), row) for i, row in zip(who, x, strict=True)]
+    rows = [enumeration.exact_deviations(game.payoff, s, int(i), row) for i, row in zip(who, x, strict=True)]
     return np.array(rows).reshape(x.shape)

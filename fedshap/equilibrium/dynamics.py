@@ -12,9 +12,9 @@ import numpy as np
 
 from fedshap._types import Array, ArrayLike, PerAgent, Profile, RandomSource
 from fedshap._validation import as_count, as_generator, as_interval, read_only
+from fedshap.equilibrium.steps import initial_profile
 from fedshap.game import Game
 from fedshap.mechanisms import Mechanism
-from fedshap.solvers import initial_profile
 
 
 @dataclass(frozen=True, eq=False)

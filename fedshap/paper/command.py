@@ -26,9 +26,8 @@ from tqdm import tqdm
 
 from fedshap._validation import as_count
 from fedshap.federated import TrainingConfig, contribution_grid, load_dataset
-from fedshap.federated.published import SPREAD, TABLE_1, WEIGHTS
-from fedshap.federated.runs import Runs, versions, write_json
-from fedshap.table1 import (
+from fedshap.federated.store import RunStore, versions, write_json
+from fedshap.paper.experiment import (
     BETA,
     COST_TO_WORTH,
     EXPERIMENTS,
@@ -42,6 +41,7 @@ from fedshap.table1 import (
     play,
     ratio,
 )
+from fedshap.paper.published import SPREAD, TABLE_1, WEIGHTS
 
 COLUMNS = (
     *("accuracy", "accuracy_gain", "f1"),  # of the trained networks
@@ -51,7 +51,7 @@ COLUMNS = (
 """What is averaged over the repetitions."""
 
 
-def repeat(experiment: Experiment, seed: int, weights: Mapping[str, Any], runs: Runs | None) -> dict[str, Any]:
+def repeat(experiment: Experiment, seed: int, weights: Mapping[str, Any], runs: RunStore | None) -> dict[str, Any]:
     """One repetition: train, fit, play every game, train at every answer.
 
     ``weights`` holds a matrix by the name of each game, None for the one that is fitted here. Without ``runs``
@@ -82,7 +82,7 @@ def repeat(experiment: Experiment, seed: int, weights: Mapping[str, Any], runs: 
     }
 
 
-def _add_training(profiles: dict[str, dict[str, Any]], runs: Runs | None) -> None:
+def _add_training(profiles: dict[str, dict[str, Any]], runs: RunStore | None) -> None:
     """Train at the contributions of each mechanism and add what came of it; the accuracy is that of the mean client."""
     for judged in profiles.values():
         trained = None if runs is None else runs.train(judged["contributions"])
@@ -140,7 +140,7 @@ def table1(
     Parameters
     ----------
     dataset : str
-        One of `fedshap.table1.EXPERIMENTS`.
+        One of `fedshap.paper.experiment.EXPERIMENTS`.
     out : path
         Folder for the result, made if missing.
     data : path, optional
@@ -189,7 +189,7 @@ def table1(
         for seed in range(seeds):
             runs = None
             if loaded is not None:
-                runs = Runs(deal_out(experiment, loaded, seed), replace(config, seed=seed), folder, bar)
+                runs = RunStore(deal_out(experiment, loaded, seed), replace(config, seed=seed), folder, bar)
             repetitions.append(repeat(experiment, seed, games, runs))
     about = _about(experiment, device, quick, untrained)
     write_json(path, about | {"summary": summary(repetitions), "repetitions": repetitions})

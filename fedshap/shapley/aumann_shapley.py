@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fedshap._types import ArrayLike, PerAgent, Profile
 from fedshap.game import Game
-from fedshap.mixtures import mixture
+from fedshap.shapley.mixtures import mixture
 
 _NODES = 24  # of Gauss-Legendre in q on each panel
 _PANELS = 60  # halving towards zero: resolves exponents up to 2^59

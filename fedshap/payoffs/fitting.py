@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares, nnls
 
 from fedshap._types import Array, ArrayLike
-from fedshap._validation import as_array, as_interval, read_only
-from fedshap.federated.datasets import as_labels
-from fedshap.payoffs import PowerLaw
+from fedshap._validation import as_interval, read_only
+from fedshap.payoffs.measurements import checked_runs
+from fedshap.payoffs.power_law import PowerLaw
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,17 +53,6 @@ class FittedPayoff:
     at_bound: NDArray[np.bool_]
     residuals: Array
     r_squared: Array
-
-
-@dataclass(frozen=True)
-class AccuracyDrop:
-    """Group ``giver`` gave more in run ``after`` than in run ``before``, nobody less, and ``group`` lost ``drop``."""
-
-    group: int
-    giver: int
-    before: int
-    after: int
-    drop: float
 
 
 def fit_payoff(
@@ -114,7 +103,7 @@ def fit_payoff(
            [0.02, 0.2 ]])
     """
     alpha = 1.0 - as_interval("chance", chance, 0.0, np.nextafter(1.0, 0.0), closed_low=True)
-    sums, measured, labels = _checked_runs(contributions, accuracies, groups)
+    sums, measured, labels = checked_runs(contributions, accuracies, groups)
     n_runs, n_groups = sums.shape
     if n_runs <= n_groups or np.linalg.matrix_rank(sums) < n_groups:
         raise ValueError(
@@ -136,52 +125,6 @@ def fit_payoff(
         residuals=read_only(residuals),
         r_squared=read_only(1.0 - squares / variation),
     )
-
-
-def accuracy_drops(
-    contributions: ArrayLike,
-    accuracies: ArrayLike,
-    groups: ArrayLike,
-    *,
-    minimum: float = 0.0,
-) -> tuple[AccuracyDrop, ...]:
-    """Pairs of runs in which one group gives more, the others the same, and some group's accuracy falls.
-
-    A non-decreasing payoff, as Sec. 2 of the paper assumes, has none.
-
-    Parameters
-    ----------
-    contributions, accuracies, groups : array_like
-        As in :func:`fit_payoff`.
-    minimum : float
-        Report drops larger than this; two standard errors of an accuracy near 0.9 on 500 images are 0.03.
-
-    Returns
-    -------
-    tuple of AccuracyDrop
-        Largest drop first.
-
-    Raises
-    ------
-    ValueError
-        If shapes or labels do not fit together or an entry is out of range.
-
-    Examples
-    --------
-    >>> runs = [[4, 4, 0], [4, 4, 4], [4, 4, 8]]
-    >>> accuracy_drops(runs, [[0.9, 0.1], [0.7, 0.5], [0.8, 0.6]], groups=[0, 0, 1], minimum=0.15)
-    (AccuracyDrop(group=0, giver=1, before=0, after=1, drop=0.2),)
-    """
-    sums, measured, _ = _checked_runs(contributions, accuracies, groups)
-    more = sums[None] - sums[:, None]  # (R, R, T): what run [, after] gives beyond run [before, ]
-    one_gives = ((more != 0.0).sum(axis=-1) == 1) & (more.sum(axis=-1) > 0.0)
-    lost = measured[:, None] - measured[None]  # (R, R, T)
-    found = np.argwhere(one_gives[..., None] & (lost > minimum))
-    drops = [
-        AccuracyDrop(int(g), int(more[b, a].argmax()), int(b), int(a), round(float(lost[b, a, g]), 12))
-        for b, a, g in found
-    ]
-    return tuple(sorted(drops, key=lambda drop: -drop.drop))
 
 
 def _fit_group(sums: Array, measured: Array, alpha: float) -> Array:
@@ -213,21 +156,3 @@ def _standard_errors(sums: Array, slopes: Array, variances: Array) -> Array:
         jacobian = sums * slope[:, None]  # (R, T)
         errors.append(np.sqrt(variance * np.diag(np.linalg.inv(jacobian.T @ jacobian))))
     return np.array(errors)
-
-
-def _checked_runs(
-    contributions: ArrayLike, accuracies: ArrayLike, groups: ArrayLike
-) -> tuple[Array, Array, NDArray[np.int64]]:
-    """Totals given per run and group (R, T), accuracies (R, T) and group labels (n,)."""
-    measured = as_array("accuracies", accuracies, minimum=0.0, maximum=1.0)
-    if measured.ndim != 2:
-        raise ValueError(f"accuracies must have shape (R, T), one row per run; got {measured.shape}")
-    n_runs, n_groups = measured.shape
-    labels = as_labels("groups", groups, n_groups)
-    array = as_array("contributions", contributions, minimum=0.0)
-    if array.shape != (n_runs, len(labels)):
-        raise ValueError(
-            f"contributions must have shape ({n_runs}, {len(labels)}), one row per run and one entry per client; "
-            f"got {array.shape}"
-        )
-    return array @ np.eye(n_groups)[labels], measured, labels

@@ -1,7 +1,4 @@
-"""How equilibria are found: maximisation of a potential over the box, or best responses.
-
-Neither judges its own result; `fedshap.equilibrium.regret` does.
-"""
+"""Maximisation of a potential over the box. Does not judge its own result; the certificate does."""
 
 from __future__ import annotations
 
@@ -10,20 +7,10 @@ from functools import partial
 
 import numpy as np
 
-from fedshap._types import Array, ArrayLike, PerAgent, Profile, Progress
-from fedshap.game import Game
-from fedshap.mechanisms import Mechanism, Potential, own_optimum
-from fedshap.summation import Expansion
-
-UNBOUNDED = 1e12
-"""A contribution beyond this is taken for one without bound."""
-
-
-def initial_profile(game: Game, start: ArrayLike | None) -> Profile:
-    """``start`` as one profile of the game; ``min(1, capacity / 2)`` for every agent if None."""
-    if start is None:
-        return np.minimum(1.0, game.upper / 2.0)
-    return game.one_profile(start, name="start")
+from fedshap._types import Array, PerAgent, Profile, Progress
+from fedshap.equilibrium.steps import UNBOUNDED, tell
+from fedshap.mechanisms import Potential
+from fedshap.shapley.expansion import Expansion
 
 
 def maximise(potential: Potential, start: Profile, progress: Progress = None) -> tuple[Profile, int]:
@@ -43,7 +30,7 @@ def maximise(potential: Potential, start: Profile, progress: Progress = None) ->
         step = _maximise_expansion(here, lower, np.minimum(upper - s, reach))
         promised = float(here.gradient @ step)
         s, here = _backtrack(potential, s, here, step)
-        _tell(progress, iteration, step, s)
+        tell(progress, iteration, step, s)
         if s.max() > UNBOUNDED:
             raise ValueError(
                 f"agent {int(s.argmax())} gains from contributing without bound: give the game a finite capacity, "
@@ -114,75 +101,3 @@ def _backtrack(potential: Potential, s: Profile, here: Expansion, step: PerAgent
             return trial, there
         size /= 2.0
     return s, here
-
-
-def best_responses(game: Game, mechanism: Mechanism, start: Profile, progress: Progress = None) -> tuple[Profile, int]:
-    """Best responses, one agent at a time, until nobody moves; extrapolation and Newton steps in between for speed.
-
-    Assumes what concave payoffs guarantee: that each marginal utility changes sign at most once, from + to -.
-    """
-    s, sweep, drift = start, 0, np.zeros_like(start)
-    for sweep in range(1, 501):
-        previous, last_drift = s, drift
-        for agent in range(game.n_agents):
-            s = _moved(s, agent, own_optimum(_own_marginal(game, mechanism, s, agent), game.upper[agent], s[agent]))
-        drift = s - previous
-        _tell(progress, sweep, drift, s)
-        if np.abs(drift).max() <= 1e-13 * s.max():
-            break
-        if sweep % 5 == 0:
-            s = _extrapolate(s, drift, last_drift, game.upper)
-            s = _newton_polish(game, mechanism, s) if mechanism.smooth else s
-    return s, sweep
-
-
-def _extrapolate(s: Profile, drift: Profile, last_drift: Profile, upper: PerAgent) -> Profile:
-    """Go where sweeps that keep their direction are heading: to their limit, or until some agent meets a bound.
-
-    Agents with nearly equal costs and a common payoff replace one another by a tiny amount per sweep.
-    """
-    length, last_length = float(np.linalg.norm(drift)), float(np.linalg.norm(last_drift))
-    if last_length == 0.0 or float(drift @ last_drift) < 0.99 * length * last_length:
-        return s
-    ratio = length / last_length
-    moving = np.abs(drift) > 1e-6 * length
-    room = np.where(drift > 0.0, upper - s, s)[moving] / np.abs(drift[moving])
-    sweeps = min(float(room.min()), ratio / (1.0 - ratio) if ratio < 1.0 else np.inf, 1e12)
-    return np.clip(s + sweeps * drift, 0.0, upper)
-
-
-def _own_marginal(game: Game, mechanism: Mechanism, s: Profile, agent: int) -> Callable[[float], float]:
-    return lambda x: float(mechanism.marginal_utilities(game, _moved(s, agent, x))[agent])
-
-
-def _newton_polish(game: Game, mechanism: Mechanism, s: Profile) -> Profile:
-    """One Newton step on the agents strictly inside their bounds, if it leaves smaller marginal utilities."""
-    marginal = mechanism.marginal_utilities(game, s)
-    inside = np.flatnonzero((s > 0.0) & (s < game.upper))
-    if inside.size == 0:
-        return s
-    steps = np.minimum(1e-6 * np.maximum(s[inside], 1.0), s[inside] / 2.0)
-    columns = []
-    for j, h in zip(inside, steps, strict=True):
-        behind = mechanism.marginal_utilities(game, _moved(s, int(j), s[j] - h))
-        columns.append((marginal - behind)[inside] / h)
-    jacobian = np.array(columns).T
-    step = np.linalg.lstsq(jacobian, -marginal[inside], rcond=1e-10)[0]
-    trial = s.copy()
-    trial[inside] += step
-    if (trial < 0.0).any() or (trial > game.upper).any():
-        return s
-    better = np.abs(mechanism.marginal_utilities(game, trial)[inside]).max() < np.abs(marginal[inside]).max()
-    return trial if better else s
-
-
-def _moved(s: Profile, agent: int, value: float) -> Profile:
-    """``s`` with one agent's contribution replaced."""
-    moved = s.copy()
-    moved[agent] = value
-    return moved
-
-
-def _tell(progress: Progress, iteration: int, move: Profile, s: Profile) -> None:
-    if progress is not None:
-        progress(iteration, float(np.abs(move).max()) / max(float(s.max()), 1e-300))

@@ -7,7 +7,7 @@ with random costs; the game is played under ``M^0``, ``M^BG`` and ``M^Shap``. Ea
 - ``"all move"``: the same with every agent moving in every iteration;
 - ``"equilibrium"``: the certified Nash equilibrium.
 
-All here is cheap. The command that trains, keeps and writes is in `fedshap.reproduce`.
+All here is cheap. The command that trains, keeps and writes is in `fedshap.paper.command`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 
 from fedshap._types import Array, ArrayLike, PerAgent
 from fedshap.costs import LinearCost
-from fedshap.dynamics import best_response_dynamics
 from fedshap.equilibrium import find_equilibrium, regret
+from fedshap.equilibrium.dynamics import best_response_dynamics
 from fedshap.federated import Dataset, Federation, fit_payoff, partition, partition_label_shares
-from fedshap.federated.published import MECHANISMS
 from fedshap.game import Game
 from fedshap.mechanisms import CostSharing, Mechanism, NoPayment, ShapleyPayment
 from fedshap.metrics import reciprocity
+from fedshap.paper.published import MECHANISMS
 from fedshap.payoffs import PowerLaw
 
 STEP = 10.0

@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 
 from fedshap._types import Array, PerAgent, Profile
 from fedshap._validation import read_only
-from fedshap.compression import DIRECT, compress, each_agent
-from fedshap.exponential_sums import TOLERANCE
-from fedshap.mixtures import Mixture
+from fedshap.payoffs.exponential_sums import TOLERANCE
+from fedshap.shapley.compression import DIRECT, compress, each_agent
+from fedshap.shapley.expansion import Expansion
+from fedshap.shapley.mixtures import Mixture
 
 _CHUNK = 2_000_000  # entries of one (r, q, k) block: about 16 MB, which stays near the processor's cache
 
@@ -76,29 +77,6 @@ class Block:
         return float(self.coefficients @ integral)
 
 
-@dataclass(frozen=True, eq=False)
-class Expansion:
-    """Second-order expansion of the potential at a profile.
-
-    Its Hessian is ``-diag(own) - shared @ shared.T``: each agent's own curvature, and a part of low rank that all
-    share.
-
-    Attributes
-    ----------
-    value : float
-        The potential.
-    gradient, own : Array
-        Each of shape (n,); ``own`` is non-negative.
-    shared : Array
-        Shape (n, d).
-    """
-
-    value: float
-    gradient: PerAgent
-    own: PerAgent
-    shared: Array
-
-
 class CoalitionIntegrals:
     """Integrals over random coalitions of one mixture at one profile.
 
@@ -116,7 +94,7 @@ class CoalitionIntegrals:
     Examples
     --------
     >>> import fedshap as fs
-    >>> from fedshap.mixtures import mixture
+    >>> from fedshap.shapley.mixtures import mixture
     >>> s = np.linspace(0.0, 2.0, 1000)
     >>> surplus = mixture(fs.PowerLaw(1000), s)
     >>> compressed, each = CoalitionIntegrals(surplus, s), CoalitionIntegrals(surplus, s, direct=True)

@@ -1,0 +1,19 @@
+"""What did each agent add? Shapley values of a federation, their own-gradients and the potential behind them.
+
+``values`` is the door: it picks enumeration, quadrature or random orders. The rooms behind it are ``enumeration`` (all
+coalitions), ``permutations`` (random orders), ``quadrature`` (integrals over random coalitions of an exponential
+mixture) with ``compression`` (many agents as a few points), ``expansion`` and ``deviations`` (what solvers and
+certificates ask for), and ``aumann_shapley`` (the limit of many small agents).
+"""
+
+from fedshap.shapley.aumann_shapley import aumann_shapley_values
+from fedshap.shapley.values import Estimate, shapley_gradient, shapley_hessian, shapley_potential, shapley_values
+
+__all__ = [
+    "Estimate",
+    "aumann_shapley_values",
+    "shapley_gradient",
+    "shapley_hessian",
+    "shapley_potential",
+    "shapley_values",
+]
