@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from abc import ABCMeta
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -36,6 +37,20 @@ class Record(metaclass=_FixedOnceMade):
     ...
     AttributeError: PowerLaw is immutable; make another one with the beta you want
     """
+
+    #: What a class works out from others of its methods, and from which: see `__init_subclass__`.
+    _shortcuts: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        """Let the object decide, not its class: a subclass that overrides a method loses the shortcuts made from it.
+
+        They are replaced by the general version of the class that lists them: ``_NAME_in_general`` or ``NAME`` there.
+        """
+        super().__init_subclass__(**settings)
+        for base in cls.__mro__[1:]:
+            for name, sources in vars(base).get("_shortcuts", {}).items():
+                if name not in vars(cls) and any(source in vars(cls) for source in sources):
+                    setattr(cls, name, vars(base).get(f"_{name}_in_general", vars(base)[name]))
 
     def __setattr__(self, name: str, value: object) -> None:
         if "_made" in self.__dict__:

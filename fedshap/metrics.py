@@ -106,17 +106,34 @@ def rationality(game: Game, mechanism: Mechanism, s: ArrayLike) -> float:
     return float(mechanism.utilities(game, s).min())
 
 
+class Gain(float):
+    """A ratio of two equilibria's totals: a number that knows whether these are the extremes that the paper means.
+
+    Attributes
+    ----------
+    guaranteed : bool
+        Whether theory says that no equilibrium lies outside the two compared. False where an equilibrium was given.
+    """
+
+    guaranteed: bool
+
+    def __new__(cls, value: float, guaranteed: bool = False) -> Gain:
+        gain = super().__new__(cls, value)
+        gain.guaranteed = guaranteed
+        return gain
+
+
 def data_gain(
     game: Game,
     mechanism: Mechanism,
     *,
     equilibrium: Equilibrium | None = None,
     baseline: Equilibrium | None = None,
-) -> float:
+) -> Gain:
     """Total contribution at the mechanism's equilibrium relative to that without payments (Def. 3.6).
 
     The smallest total over the mechanism's equilibria is compared with the largest over those of ``M^0``, as
-    `equilibrium_range` finds them; it says where they are guaranteed to be the extremes.
+    `equilibrium_range` finds them; ``guaranteed`` of the result says whether they are known to be the extremes.
 
     Parameters
     ----------
@@ -137,10 +154,10 @@ def data_gain(
     >>> round(fs.data_gain(game, fs.ShapleyPayment()), 4)
     2.6927
     """
-    ours, without = _pair(game, mechanism, equilibrium, baseline)
+    ours, without, guaranteed = _pair(game, mechanism, equilibrium, baseline)
     if without.sum() == 0.0:
         raise ValueError("data_gain is undefined: nobody contributes at the equilibrium without payments")
-    return float(ours.sum() / without.sum())
+    return Gain(ours.sum() / without.sum(), guaranteed)
 
 
 def accuracy_gain(
@@ -149,7 +166,7 @@ def accuracy_gain(
     *,
     equilibrium: Equilibrium | None = None,
     baseline: Equilibrium | None = None,
-) -> float:
+) -> Gain:
     """Total payoff at the mechanism's equilibrium relative to that without payments (Def. 3.7).
 
     Parameters and remarks as in `data_gain`.
@@ -166,17 +183,26 @@ def accuracy_gain(
     >>> round(fs.accuracy_gain(game, fs.ShapleyPayment()), 4)
     1.2481
     """
-    ours, without = _pair(game, mechanism, equilibrium, baseline)
+    ours, without, guaranteed = _pair(game, mechanism, equilibrium, baseline)
     below = float(game.surplus(without))
     if below <= 0.0:
         raise ValueError(f"accuracy_gain is undefined: the total payoff without payments is {below:g}")
-    return float(game.surplus(ours)) / below
+    return Gain(float(game.surplus(ours)) / below, guaranteed)
 
 
 def _pair(
     game: Game, mechanism: Mechanism, equilibrium: Equilibrium | None, baseline: Equilibrium | None
-) -> tuple[Profile, Profile]:
+) -> tuple[Profile, Profile, bool]:
     """The mechanism's equilibrium of smallest total and the one of largest total without payments, or those given."""
-    ours = equilibrium.contributions if equilibrium else equilibrium_range(game, mechanism).smallest
-    without = baseline.contributions if baseline else equilibrium_range(game, NoPayment()).largest
-    return ours, without
+    guaranteed = equilibrium is None and baseline is None
+    if equilibrium is None:
+        ours, _, known = equilibrium_range(game, mechanism)
+        guaranteed = guaranteed and known
+    else:
+        ours = equilibrium.contributions
+    if baseline is None:
+        _, without, known = equilibrium_range(game, NoPayment())
+        guaranteed = guaranteed and known
+    else:
+        without = baseline.contributions
+    return ours, without, guaranteed

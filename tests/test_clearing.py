@@ -26,7 +26,7 @@ def grouped_game(n: int, seed: int, capacity: float, *, exponent: float = 1.0, b
 def violation(game: fs.Game, mechanism: fs.Mechanism, s: np.ndarray) -> np.ndarray:
     """How far each agent's first-order condition is missed, relative to her marginal cost."""
     slope = mechanism.marginal_utilities(game, s)
-    at_zero, full = s == 0.0, s == game.upper
+    at_zero, full = s == 0.0, s == game.capacity
     missed = np.where(at_zero, np.maximum(slope, 0.0), np.where(full, np.maximum(-slope, 0.0), np.abs(slope)))
     return missed / game.cost.derivatives(np.maximum(s, 1e-3))
 

@@ -53,7 +53,7 @@ def test_steps_and_residuals_are_equations_8_and_9(mechanism: fs.Mechanism, star
     for t in range(4):
         assert_allclose(path.contributions[t], s, rtol=1e-13, atol=1e-15)
         slope = mechanism.marginal_utilities(BOX, path.contributions[t])
-        mu = multiplier(s, slope, STEP, BOX.upper)
+        mu = multiplier(s, slope, STEP, BOX.capacity)
         clipped = clipped or mu.any()
         g = slope + mu
         assert_allclose(path.residuals[t], np.sqrt((g**2).sum()), rtol=1e-12, atol=1e-15)
@@ -89,7 +89,7 @@ def test_residuals_under_sampling_are_those_of_all_agents() -> None:
     path = fs.best_response_dynamics(BOX, fs.ShapleyPayment(), step=STEP, steps=5, sample_size=1, rng=1)
     for s, residual in zip(path.contributions, path.residuals, strict=True):
         slope = fs.ShapleyPayment().marginal_utilities(BOX, s)
-        g = slope + multiplier(s, slope, STEP, BOX.upper)
+        g = slope + multiplier(s, slope, STEP, BOX.capacity)
         assert_allclose(residual, np.linalg.norm(g), rtol=1e-12, atol=1e-15)
 
 

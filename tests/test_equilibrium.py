@@ -127,7 +127,7 @@ def instances() -> Iterator[Instance]:
     for number, (name, (cost, own), capacity) in enumerate(settings):
         game = fs.Game(cases[name].payoff, cost, capacity)
         for mechanism in MECHANISMS:
-            utility = utility_of(mechanism, cases[name].plain, own, game.upper.tolist())
+            utility = utility_of(mechanism, cases[name].plain, own, game.capacity.tolist())
             yield Instance(f"{number}-{name}-{type(mechanism).__name__}", game, mechanism, utility)
 
 
@@ -139,9 +139,9 @@ def test_nobody_gains_by_deviating(instance: Instance) -> None:
     game, mechanism = instance.game, instance.mechanism
     found = fs.find_equilibrium(game, mechanism)
     s = found.contributions
-    assert ((s >= 0.0) & (s <= game.upper)).all()
+    assert ((s >= 0.0) & (s <= game.capacity)).all()
     assert 0.0 <= found.regret <= TOL
-    assert brute_regret(instance.utility, s, game.upper.tolist()) <= 10 * TOL  # AccuracyShaping: x0 is known to 1e-8
+    assert brute_regret(instance.utility, s, game.capacity.tolist()) <= 10 * TOL  # AccuracyShaping: x0 is known to 1e-8
     assert_allclose(found.utilities, [instance.utility(s.tolist(), i) for i in range(3)], rtol=1e-8, atol=1e-8)
     assert_array_equal(found.payments, mechanism.payments(game, s))
 
@@ -155,11 +155,11 @@ def test_appendix_e_without_payments_meets_the_first_order_conditions(data: str,
         found = fs.find_equilibrium(game, mechanism)
         s = found.contributions
         slopes = own_weight * np.repeat(plain_group_totals(data, s), 10) - share * game.cost.derivatives(s)
-        inside = (s > 0) & (s < game.upper)
+        inside = (s > 0) & (s < game.capacity)
         assert found.regret <= TOL
         assert (np.abs(slopes[inside]) < 1e-9).all()
         assert (slopes[s == 0] <= 1e-12).all()
-        assert (slopes[s == game.upper] >= -1e-12).all()
+        assert (slopes[s == game.capacity] >= -1e-12).all()
 
 
 @pytest.mark.parametrize("data", APPENDIX_E)
@@ -173,8 +173,8 @@ def test_appendix_e_with_shapley_payments_meets_sampled_conditions(data: str) ->
         sums = np.cumsum(np.eye(3)[group[order]] * s[order, None], axis=0)  # (30, 3)
         draw[order] = (10 * (1 + sums @ weights.T) ** -2.0 * weights[:, group[order]].T).sum(axis=1)
     slopes, errors = draws.mean(axis=0) - game.cost.derivatives(s), draws.std(axis=0, ddof=1) / 2000**0.5
-    inside = (s > 0) & (s < game.upper)
+    inside = (s > 0) & (s < game.capacity)
     assert found.regret <= TOL
     assert (np.abs(slopes[inside]) < 4.5 * errors[inside]).all()
-    assert (slopes[s == game.upper] > -4.5 * errors[s == game.upper]).all()
+    assert (slopes[s == game.capacity] > -4.5 * errors[s == game.capacity]).all()
     assert (slopes[s == 0] < 4.5 * errors[s == 0]).all()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
-
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -35,9 +33,9 @@ def test_surplus_and_welfare_map_over_leading_axes() -> None:
 
 def test_one_capacity_serves_every_agent_and_none_means_no_limit() -> None:
     payoff, cost = fs.PowerLaw(3), fs.LinearCost([0.1, 0.2, 0.3])
-    assert_array_equal(fs.Game(payoff, cost).upper, [np.inf] * 3)
-    assert_array_equal(fs.Game(payoff, cost, 5).upper, [5.0, 5.0, 5.0])
-    assert_array_equal(fs.Game(payoff, cost, [1.0, np.inf, 2.0]).upper, [1.0, np.inf, 2.0])
+    assert_array_equal(fs.Game(payoff, cost).capacity, [np.inf] * 3)
+    assert_array_equal(fs.Game(payoff, cost, 5).capacity, [5.0, 5.0, 5.0])
+    assert_array_equal(fs.Game(payoff, cost, [1.0, np.inf, 2.0]).capacity, [1.0, np.inf, 2.0])
 
 
 def test_a_profile_may_reach_the_capacity_and_no_further() -> None:
@@ -51,10 +49,10 @@ def test_a_game_cannot_be_changed() -> None:
     capacity = np.array([1.0, 2.0, 3.0])
     game = fs.Game(fs.PowerLaw(3), fs.LinearCost([0.1, 0.2, 0.3]), capacity)
     capacity[:] = 99.0
-    assert_array_equal(game.upper, [1.0, 2.0, 3.0])
+    assert_array_equal(game.capacity, [1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match="read-only"):
-        game.upper[0] = 5.0
-    with pytest.raises(FrozenInstanceError):
+        game.capacity[0] = 5.0
+    with pytest.raises(AttributeError, match="Game is immutable"):
         game.payoff = fs.PowerLaw(3)  # type: ignore[misc]
 
 

@@ -85,10 +85,13 @@ def test_curves_that_are_no_exponential_sum() -> None:
     """Enumeration serves few agents; for many the refusal says how badly the best sum fits."""
     arctan = fs.LearningCurve(np.arctan, lambda z: 1.0 / (1.0 + z * z), 21, concave=True)
     game = fs.Game(arctan, fs.LinearCost([0.1] * 21))
-    with pytest.raises(ValueError, match=r"LearningCurve is no exponential sum.*relative error of 0\.\d+.*permutation"):
+    with pytest.raises(
+        ValueError,
+        match=r"surplus of this LearningCurve is no exponential mixture.*relative error of 0\.\d+.*permutation",
+    ):
         fs.shapley_values(game, np.ones(21))
     bound = fs.Game(fs.PACBound(30, optimum=0.9, complexity=10.0), fs.LinearCost([0.1] * 30))
-    with pytest.raises(ValueError, match="PACBound is no exponential sum"):
+    with pytest.raises(ValueError, match="PACBound is no exponential mixture"):
         fs.shapley_values(bound, np.full(30, 100.0))
     small = fs.Game(fs.LearningCurve(np.arctan, lambda z: 1.0 / (1.0 + z * z), 3), fs.LinearCost([0.1] * 3))
     assert_allclose(fs.shapley_values(small, [1.0, 1.0, 1.0]), np.full(3, np.arctan(3.0)))

@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import fedshap as fs
-from fedshap.shapley.mixtures import has_mixture, mixture
+from fedshap.shapley.mixtures import mixture_of
 from fedshap.shapley.quadrature import coalition_rule
 from games import DIGITS, Case, custom_case, ids, random_cases
 
@@ -56,7 +56,7 @@ CASES = random_cases(4, seed=3)
 def test_a_mixture_is_its_payoffs_surplus(case: Case) -> None:
     rng = np.random.default_rng(0)
     largest = np.array([10.0, 1e3, 1.0, 0.0])
-    form = mixture(case.payoff, largest)
+    form = mixture_of(case.payoff, largest)
     for s in [np.zeros(4), largest, *(rng.uniform(0.0, 1.0, (5, 4)) * largest)]:
         assert_allclose(form.value(s), sum(case.plain(s.tolist())), rtol=1e-13, atol=1e-13)
     assert (form.coefficients >= 0).all()
@@ -64,20 +64,19 @@ def test_a_mixture_is_its_payoffs_surplus(case: Case) -> None:
 
 
 def test_a_mixture_reports_the_error_of_its_fit() -> None:
-    assert mixture(fs.RandomDiscovery([[0.5], [0.2], [0.1]]), np.ones(3)).error == 0.0
-    fitted = mixture(fs.LearningCurve(np.log1p, lambda z: 1.0 / (1.0 + z), n_agents=3), np.full(3, 1e3))
+    assert mixture_of(fs.RandomDiscovery([[0.5], [0.2], [0.1]]), np.ones(3)).error == 0.0
+    fitted = mixture_of(fs.LearningCurve(np.log1p, lambda z: 1.0 / (1.0 + z), n_agents=3), np.full(3, 1e3))
     assert 0.0 < fitted.error < 1e-14
-    coarse = mixture(fs.PowerLaw(3), np.full(3, 1e3), 1e-5)
+    coarse = mixture_of(fs.PowerLaw(3), np.full(3, 1e3), 1e-5)
     assert 1e-14 < coarse.error < 1e-5
-    assert len(coarse.coefficients) < len(mixture(fs.PowerLaw(3), np.full(3, 1e3)).coefficients)
+    assert len(coarse.coefficients) < len(mixture_of(fs.PowerLaw(3), np.full(3, 1e3)).coefficients)
 
 
 def test_payoffs_without_a_mixture_are_refused() -> None:
-    assert all(has_mixture(case.payoff) for case in CASES)
+    assert not any(case.payoff.fitted_mixture for case in CASES)
     custom, pac = custom_case(3, 0).payoff, fs.PACBound(3, optimum=0.9, complexity=10.0)
-    assert not has_mixture(custom)
-    assert not has_mixture(pac)
-    with pytest.raises(TypeError, match="CustomPayoff"):
-        mixture(custom, np.ones(3))
-    with pytest.raises(ValueError, match=r"PACBound is no exponential sum: .*relative error of .*permutation"):
-        mixture(pac, np.full(3, 1e3))
+    assert pac.fitted_mixture
+    with pytest.raises(ValueError, match="no exponential mixture is known for CustomPayoff"):
+        mixture_of(custom, np.ones(3))
+    with pytest.raises(ValueError, match=r"PACBound is no exponential mixture: .*relative error of .*permutation"):
+        mixture_of(pac, np.full(3, 1e3))

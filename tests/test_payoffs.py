@@ -59,14 +59,15 @@ def test_own_gradient_is_the_diagonal_of_the_jacobian(case: Case) -> None:
 
 
 @every_payoff
-def test_own_values_are_the_values_of_the_moved_profiles(case: Case) -> None:
+def test_own_gains_are_what_the_moved_profiles_gain(case: Case) -> None:
     s = np.linspace(0.5, 3.0, case.n)
     x = np.random.default_rng(0).uniform(0.0, 9.0, (case.n, 7))
     x[:, 0], x[:, 1] = 0.0, s
     expected = [
         [case.plain([y if j == i else z for j, z in enumerate(s)])[i] for y in x[i].tolist()] for i in range(case.n)
     ]
-    assert_allclose(case.payoff.own_values(s, x), expected, rtol=ROUNDING)
+    nothing = np.array(case.plain([0.0] * case.n))
+    assert_allclose(case.payoff.own_gains(s, x) + nothing[:, None], expected, rtol=ROUNDING)
 
 
 @every_payoff
@@ -115,7 +116,7 @@ def test_groups_are_the_expanded_weights() -> None:
     s, x = np.array([1.0, 0.0, 3.0, 0.5, 2.0]), np.tile([0.0, 1.5, 8.0], (5, 1))
     for name in ("values", "jacobian", "total", "total_gradient", "own_gradient"):
         assert_allclose(getattr(grouped, name)(s), getattr(expanded, name)(s), rtol=ROUNDING, err_msg=name)
-    assert_allclose(grouped.own_values(s, x), expanded.own_values(s, x), rtol=ROUNDING)
+    assert_allclose(grouped.own_gains(s, x), expanded.own_gains(s, x), rtol=ROUNDING)
 
 
 def test_a_group_without_agents_changes_nothing() -> None:
@@ -130,7 +131,7 @@ def test_leaving_a_huge_contribution_keeps_the_digits_of_the_others() -> None:
     payoff = fs.PowerLaw(3)
     s, x = np.array([1e8 / 3, 2.1, 3.3]), np.array([[1e-3], [1.0], [1.0]])
     # tol of find_equilibrium is 1e-9: a certificate needs values better than that
-    assert_allclose(payoff.own_values(s, x)[0, 0], 1.0 - 1.0 / 6.401, rtol=0, atol=1e-10)
+    assert_allclose(payoff.own_gains(s, x)[0, 0], 1.0 - 1.0 / 6.401, rtol=0, atol=1e-10)
 
 
 # ---- PACBound --------------------------------------------------------------------------------------
@@ -237,7 +238,7 @@ def test_contributions_are_not_written_to() -> None:
         s = np.array([1.0, 2.0, 3.0])
         for function in (payoff.values, payoff.jacobian, payoff.total, payoff.total_gradient, payoff.own_gradient):
             function(s)
-        payoff.own_values(s, np.ones((3, 2)))
+        payoff.own_gains(s, np.ones((3, 2)))
         assert_array_equal(s, [1.0, 2.0, 3.0])
 
 

@@ -36,9 +36,9 @@ def test_regret_is_what_brute_force_finds(mechanism: fs.Mechanism, capacity: flo
     cost, own = linear_cost([0.02, 0.3, 0.09])
     for case in [*random_cases(3, seed=71)[:4], custom_case(3, seed=71)]:
         game = fs.Game(case.payoff, cost, capacity)
-        utility = utility_of(mechanism, case.plain, own, game.upper.tolist())
+        utility = utility_of(mechanism, case.plain, own, game.capacity.tolist())
         for s in np.random.default_rng(3).uniform(0.0, 8.0, (3, 3)):
-            found = brute_regret(utility, s.tolist(), game.upper.tolist())
+            found = brute_regret(utility, s.tolist(), game.capacity.tolist())
             assert_allclose(fs.regret(game, mechanism, s), found, rtol=1e-6, atol=1e-8, err_msg=case.id)
 
 
@@ -91,7 +91,7 @@ def test_regret_catches_one_of_thirty_agents_off_her_best_response(data: str) ->
     agent = int(game.cost.derivatives(s).argmin())
     s[agent] /= 2
     x = np.full((30, 1001), s[:, None])
-    x[agent] = np.linspace(0.0, game.upper[agent], 1001)
+    x[agent] = np.linspace(0.0, game.capacity[agent], 1001)
     utilities = fs.ShapleyPayment().deviation_utilities(game, s, x)[agent]
     gain = utilities.max() - fs.ShapleyPayment().utilities(game, s)[agent]
     assert gain > 1e-4
@@ -139,8 +139,8 @@ def grid_regret(game: fs.Game, mechanism: fs.Mechanism, s: np.ndarray, reach: fl
     """The most that anybody of three gains on a fine grid, even and near zero."""
     gains = []
     for i in range(3):
-        x = np.concatenate([[s[i]], np.linspace(0.0, min(reach, game.upper[i]), 20001), np.geomspace(1e-6, 1.0, 200)])
-        x = x[x <= game.upper[i]]
+        x = np.concatenate([[s[i]], np.linspace(0, min(reach, game.capacity[i]), 20001), np.geomspace(1e-6, 1, 200)])
+        x = x[x <= game.capacity[i]]
         profiles = np.where(np.arange(3) == i, x[:, None], s)
 
         def total(*members: int, profiles: np.ndarray = profiles) -> np.ndarray:
@@ -210,7 +210,7 @@ def test_a_payoff_that_is_not_concave_gets_a_true_certificate_or_a_refusal(
         refusal = str(error)
     if point is None:
         assert "capacity" in refusal  # which tells what is missing: where to search
-        assert np.isinf(game.upper).all()
+        assert np.isinf(game.capacity).all()
         return
     assert point.concave in (None, False)
     missed = grid_regret(game, mechanism, point.contributions, reach)

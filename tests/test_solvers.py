@@ -40,7 +40,7 @@ def test_linear_surplus_gives_all_or_nothing():
     worth = payoff.weights.sum(axis=0)
     game = fs.Game(payoff, fs.LinearCost(worth * [0.5, 2.0, 0.9, 1.1]), capacity=[1.0, 2.0, 3.0, 4.0])
     found = fs.find_equilibrium(game, fs.ShapleyPayment()).contributions
-    programme = milp(-(worth - game.cost.rates), bounds=(0, game.upper), constraints=LinearConstraint(np.eye(4)))
+    programme = milp(-(worth - game.cost.rates), bounds=(0, game.capacity), constraints=LinearConstraint(np.eye(4)))
     np.testing.assert_allclose(found, programme.x, atol=1e-12)
     np.testing.assert_array_equal(found, [1.0, 0.0, 3.0, 0.0])
 

@@ -6,7 +6,7 @@ from scipy.optimize import brentq
 
 import fedshap as fs
 from fedshap.shapley.compression import compress
-from fedshap.shapley.mixtures import mixture
+from fedshap.shapley.mixtures import mixture_of
 from fedshap.shapley.quadrature import CoalitionIntegrals, coalition_rule
 
 RELATIVE = 1e-11  # compression aims at 1e-13; products over thousands of agents add their rounding
@@ -28,7 +28,7 @@ def pair(kind: str, beta: float, n: int = 700) -> tuple[CoalitionIntegrals, Coal
     rng = np.random.default_rng(5)
     s = contributions(kind, n, rng)
     payoff = fs.PowerLaw(weights=WEIGHTS, groups=rng.integers(0, 3, n), beta=beta)
-    surplus = mixture(payoff, s)
+    surplus = mixture_of(payoff, s)
     return CoalitionIntegrals(surplus, s, direct=False), CoalitionIntegrals(surplus, s, direct=True), s
 
 
@@ -58,7 +58,7 @@ def test_compression_keeps_zeroth_and_first_moments_and_is_small():
     rng = np.random.default_rng(0)
     s = rng.uniform(0, 100, 20_000)
     payoff = fs.PowerLaw(weights=WEIGHTS, groups=rng.integers(0, 3, 20_000))
-    points = compress(mixture(payoff, s), s)
+    points = compress(mixture_of(payoff, s), s)
     assert len(points.positions) < 1000
     for group in range(3):
         mine = points.classes == group
@@ -71,7 +71,7 @@ def test_compression_keeps_zeroth_and_first_moments_and_is_small():
 def test_forced_compression_of_few_agents_is_still_exact():
     game = fs.Game(fs.PowerLaw(weights=WEIGHTS, groups=[0, 1, 2, 0, 1, 2, 0]), fs.LinearCost(np.ones(7)))
     s = np.array([0.0, 1e-6, 1e6, 5.0, 5.0, 1e3, 0.3])
-    integrals = CoalitionIntegrals(mixture(game.payoff, s), s, direct=False)
+    integrals = CoalitionIntegrals(mixture_of(game.payoff, s), s, direct=False)
     exact = fs.shapley_values(game, s, method="exact")
     np.testing.assert_allclose(integrals.values(), exact, rtol=0, atol=1e-13 * exact.max())
 
@@ -131,5 +131,5 @@ def test_equilibrium_conditions_hold_for_every_one_of_many_agents(capacity):
     slack = (fs.ShapleyPayment().marginal_utilities(game, s)) / rates
     assert 0 < s.sum() < 100.0 * n
     assert slack[s == 0].max() <= 1e-9
-    assert abs(slack[(s > 0) & (s < game.upper)]).max() <= 1e-9
-    assert slack[s == game.upper].min(initial=np.inf) >= -1e-9
+    assert abs(slack[(s > 0) & (s < game.capacity)]).max() <= 1e-9
+    assert slack[s == game.capacity].min(initial=np.inf) >= -1e-9

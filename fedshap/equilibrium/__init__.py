@@ -11,6 +11,7 @@ equilibria, and ``dynamics`` walks as the paper does.
 from fedshap.equilibrium.certificate import regret
 from fedshap.equilibrium.dynamics import Trajectory, best_response_dynamics
 from fedshap.equilibrium.find import find_equilibrium
+from fedshap.equilibrium.options import SolverOptions
 from fedshap.equilibrium.ranges import EquilibriumRange, equilibrium_range
 from fedshap.equilibrium.records import ConvergenceError, Equilibrium
 
@@ -18,6 +19,7 @@ __all__ = [
     "ConvergenceError",
     "Equilibrium",
     "EquilibriumRange",
+    "SolverOptions",
     "Trajectory",
     "best_response_dynamics",
     "equilibrium_range",

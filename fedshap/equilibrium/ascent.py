@@ -3,43 +3,93 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
+from fedshap._scalar import FARTHEST
 from fedshap._types import Array, PerAgent, Profile, Progress
-from fedshap.equilibrium.steps import UNBOUNDED, tell
+from fedshap.equilibrium.options import DEFAULT_OPTIONS
+from fedshap.equilibrium.steps import moved, tell, without_bound
 from fedshap.mechanisms import Potential
 from fedshap.shapley.expansion import Expansion
 
+_SUSPICIOUS = 1e9  # units beyond which an agent without a capacity is asked whether she will ever stop
 
-def maximise(potential: Potential, start: Profile, progress: Progress = None) -> tuple[Profile, int]:
+
+@dataclass(frozen=True, eq=False)
+class _Hill:
+    """A potential with contributions measured in units of the game, so that 1 is neither little nor much."""
+
+    potential: Potential
+    units: PerAgent
+
+    def expansion(self, y: Profile) -> Expansion:
+        here = self.potential.expansion(self.contributions(y))
+        return Expansion(
+            value=here.value,
+            gradient=here.gradient * self.units,
+            own=here.own * self.units**2,
+            shared=here.shared * self.units[:, None],
+            magnitude=here.magnitude,
+        )
+
+    def contributions(self, y: Profile) -> Profile:
+        game = self.potential.game
+        return np.clip(y * self.units, game.minimum, game.capacity)
+
+    @property
+    def lower(self) -> PerAgent:
+        return self.potential.game.minimum / self.units
+
+    @property
+    def upper(self) -> PerAgent:
+        return self.potential.game.capacity / self.units
+
+
+def maximise(
+    potential: Potential,
+    start: Profile,
+    progress: Progress = None,
+    iterations: int = DEFAULT_OPTIONS.ascent_iterations,
+) -> tuple[Profile, int]:
     """Maximise the potential over the box: sequential quadratic programming with backtracking.
 
     Each step maximises the second-order expansion over the box exactly. Its Hessian is diagonal plus low rank, so
     that a step costs time linear in the number of agents, and agents change between bound and interior in any number
     at once. An unbounded agent may grow by a factor of ten or so in a step.
     """
-    upper = potential.game.upper
+    hill = _Hill(potential, potential.game.units)
     steep = np.isinf(potential.game.cost.second_derivatives(np.zeros_like(start)))
-    s, here = start, potential.expansion(start)
-    for iteration in range(1, 201):
+    s, here = start / hill.units, hill.expansion(start / hill.units)
+    for iteration in range(1, iterations + 1):
         reach = 10.0 * (s + s.mean() + 1.0)
         # Where curvature is infinite at zero, no expansion says how to come back from there: approach it gradually.
-        lower = np.where(steep & (s > 1e-12), -0.9, -1.0) * s
-        step = _maximise_expansion(here, lower, np.minimum(upper - s, reach))
+        lowest = np.where(steep & (s > 1e-12), np.maximum(hill.lower - s, -0.9 * s), hill.lower - s)
+        step = _maximise_expansion(here, lowest, np.minimum(hill.upper - s, reach))
         promised = float(here.gradient @ step)
-        s, here = _backtrack(potential, s, here, step)
+        s, here = _backtrack(hill, s, here, step)
         tell(progress, iteration, step, s)
-        if s.max() > UNBOUNDED:
-            raise ValueError(
-                f"agent {int(s.argmax())} gains from contributing without bound: give the game a finite capacity, "
-                "or the agent a cost that outgrows her payoff"
-            )
+        _refuse_without_bound(hill, s)
         # The step was taken all the same: where its gain drowns in rounding, it still squares the error of s.
-        if promised <= 1e-15 * (1.0 + abs(here.value)):
-            return s, iteration
-    return s, 200
+        if promised <= 1e-15 * here.magnitude:
+            return hill.contributions(s), iteration
+    return hill.contributions(s), iterations
+
+
+def _refuse_without_bound(hill: _Hill, s: Profile) -> None:
+    """Somebody without a capacity who has come far, and would still go on at the end of the world, never stops."""
+    endless = np.where(np.isinf(hill.upper), s, 0.0)
+    agent = int(endless.argmax())
+    if endless[agent] > _SUSPICIOUS and hill.expansion(moved(s, agent, FARTHEST)).gradient[agent] > 0.0:
+        raise without_bound(agent)
+
+
+def _curvatures(here: Expansion, lower: PerAgent, upper: PerAgent) -> PerAgent:
+    """Own curvatures, none of them zero: at least next to nothing beside the largest one and the gradient."""
+    slope = max(float(np.abs(here.gradient).max()), 1e-290) / float((upper - lower).max())
+    return np.maximum(here.own, 1e-14 * max(float(here.own.max()), slope))
 
 
 def _maximise_expansion(here: Expansion, lower: PerAgent, upper: PerAgent) -> PerAgent:
@@ -49,7 +99,7 @@ def _maximise_expansion(here: Expansion, lower: PerAgent, upper: PerAgent) -> Pe
     ``d_i = clip((g_i - shared_i . a) / own_i)``. The prices solve a convex problem of a few unknowns, here by a
     semismooth Newton method.
     """
-    own = np.maximum(here.own, 1e-14 * float(np.max(here.own, initial=1e-200)))
+    own = _curvatures(here, lower, upper)
     shared = np.ascontiguousarray(here.shared.T)  # (d, n): sums along the last axis are pairwise, hence exact enough
 
     def respond(prices: Array) -> tuple[PerAgent, Array]:
@@ -90,13 +140,13 @@ def _flat_point(slope: Callable[[float], float]) -> float:
     return size
 
 
-def _backtrack(potential: Potential, s: Profile, here: Expansion, step: PerAgent) -> tuple[Profile, Expansion]:
+def _backtrack(hill: _Hill, s: Profile, here: Expansion, step: PerAgent) -> tuple[Profile, Expansion]:
     """Halve the step until the potential rises by a fraction of what its gradient promises; stay if it never does."""
-    noise = 1e-15 * (1.0 + abs(here.value)) * np.sqrt(len(s))
+    noise = 1e-15 * here.magnitude * np.sqrt(len(s))
     size = 1.0
     while size > 1e-12:
-        trial = np.clip(s + size * step, 0.0, potential.game.upper)
-        there = potential.expansion(trial)
+        trial = np.clip(s + size * step, hill.lower, hill.upper)
+        there = hill.expansion(trial)
         if there.value >= here.value + 1e-4 * float(here.gradient @ (trial - s)) - noise:
             return trial, there
         size /= 2.0

@@ -1,25 +1,36 @@
-"""The certificate: how much any single agent gains by deviating."""
+"""The certificate: how much any single agent gains by deviating, and how much there is to gain."""
 
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedshap._types import Array, ArrayLike, PerAgent
-from fedshap.equilibrium.steps import UNBOUNDED
+from fedshap._scalar import FARTHEST
+from fedshap._types import Array, ArrayLike, PerAgent, Profile
+from fedshap.equilibrium.options import DEFAULT_OPTIONS, SolverOptions
 from fedshap.game import Game
 from fedshap.mechanisms import Mechanism
+from fedshap.mechanisms.base import costs_of
+
+
+class Certificate(NamedTuple):
+    """The most that any audited agent gains by deviating alone, and the size of what is at stake, in payoff units."""
+
+    regret: float
+    scale: float
 
 
 def regret(game: Game, mechanism: Mechanism, s: ArrayLike, *, agents: ArrayLike | None = None) -> float:
     """The most that any single agent gains by deviating from ``s``.
 
-    Every agent's utility is searched over her interval of contributions, by values alone: a grid from 1e-9 to her
-    capacity (or 1e12), twelve points to a decade, and evenly around what she gives; then eight finer grids around the
-    best point. For utilities that are concave in the own contribution this finds the maximum; for others it can only
-    miss peaks narrower than the grid.
+    Every agent's utility is searched over her interval of contributions, by values alone: a grid from 1e-9 to 1e12
+    units of the game (`Game.units`), no further than her capacity, twelve points to a decade, and evenly around what
+    she gives; then eight finer grids around the best point. Without a capacity the grid is followed outwards while
+    the utility rises. For utilities that are concave in the own contribution this finds the maximum; for others it
+    can only miss peaks narrower than the grid.
 
     Parameters
     ----------
@@ -46,10 +57,26 @@ def regret(game: Game, mechanism: Mechanism, s: ArrayLike, *, agents: ArrayLike 
     """
     s = game.one_profile(s)
     who = np.arange(game.n_agents) if agents is None else _checked_agents(agents, game.n_agents)
+    return certify(game, mechanism, s, who).regret
+
+
+def certify(
+    game: Game,
+    mechanism: Mechanism,
+    s: Profile,
+    who: NDArray[np.intp],
+    options: SolverOptions = DEFAULT_OPTIONS,
+) -> Certificate:
+    """Search the deviations of some agents.
+
+    At stake is the most that the data are worth to any agent, or cost her, at ``s`` or at her best deviation, or what
+    she gains by it. Payoffs and costs without any data do not count: they change nothing.
+    """
     utilities = partial(mechanism.deviation_utilities, game, s, agents=who)
-    x = _deviations(s[who], game.upper[who])
+    x = _deviations(s[who], game, who, options.grid)
+    x, endless = _followed(game, mechanism, s, who, x)
     gain, at_peak = np.zeros(len(who)), x[:, :1]
-    for _ in range(9):
+    for _ in range(1 + options.refinements):
         # What she has now is evaluated beside every grid, by the same rules: their rounding is no gain.
         here, values = np.split(utilities(np.hstack([s[who, None], x])), [1], axis=1)
         peak = values.argmax(axis=1)[:, None]
@@ -57,9 +84,36 @@ def regret(game: Game, mechanism: Mechanism, s: ArrayLike, *, agents: ArrayLike 
         at_peak = np.take_along_axis(x, peak, axis=1)
         low = np.max(x, axis=1, where=x < at_peak, initial=0.0)[:, None]
         high = np.min(x, axis=1, where=x > at_peak, initial=np.inf)[:, None]
+        low = np.maximum(low, game.minimum[who, None])
         x = low + (np.where(np.isfinite(high), high, at_peak) - low) * np.linspace(0.0, 1.0, 17)
-    still_rising = ~np.isfinite(game.upper[who]) & (at_peak[:, 0] >= UNBOUNDED)
-    return float(np.where(still_rising, np.inf, gain).max())
+    most = float(np.where(endless, np.inf, gain).max())
+    return Certificate(most, max(most, _stakes(game, s, who, at_peak)))
+
+
+def _stakes(game: Game, s: Profile, who: NDArray[np.intp], at_peak: Array) -> float:
+    """The most that the data are worth to an agent, or cost her, at ``s`` or where she would go, shape (m, 1)."""
+    nothing = game.cost.values(np.zeros(game.n_agents))
+    elsewhere = costs_of(game, at_peak, who)[:, 0] - nothing[who]
+    sizes = (np.abs(game.payoff.gains(s)), game.cost.values(s) - nothing, elsewhere)
+    return max(float(each.max()) for each in sizes)
+
+
+def _followed(
+    game: Game, mechanism: Mechanism, s: Profile, who: NDArray[np.intp], x: Array
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Grids that reach beyond the peaks of agents without a capacity, and who still rises at the end of the world."""
+    x, units = x.copy(), game.units[who]
+    rising = np.flatnonzero(np.isinf(game.capacity[who]))
+    while rising.size:
+        values = mechanism.deviation_utilities(game, s, x[rising], agents=who[rising])
+        best = np.take_along_axis(x[rising], values.argmax(axis=1)[:, None], axis=1)[:, 0]
+        rising = rising[best == x[rising, -1]]
+        if (x[rising, -1] > FARTHEST * units[rising]).any():
+            break
+        x[rising] = x[rising, -1:] * np.geomspace(1e-1, 1e24, x.shape[1])
+    endless = np.zeros(len(who), dtype=bool)
+    endless[rising] = True
+    return x, endless
 
 
 def _checked_agents(agents: ArrayLike, n_agents: int) -> NDArray[np.intp]:
@@ -71,10 +125,11 @@ def _checked_agents(agents: ArrayLike, n_agents: int) -> NDArray[np.intp]:
     return who.astype(np.intp)
 
 
-def _deviations(s: PerAgent, upper: PerAgent) -> Array:
-    """Contributions to try for each agent, shape (m, P): twelve to a decade, up to her capacity or to 1e12; and,
-    evenly, up to four times what she gives."""
-    reach = np.minimum(upper, UNBOUNDED)
-    geometric = np.minimum(np.geomspace(1e-9, UNBOUNDED, 253), reach[:, None])
-    even = np.minimum(np.maximum(4.0 * s, 16.0), reach)[:, None] * np.linspace(0.0, 1.0, 33)
-    return np.sort(np.hstack([even, geometric, s[:, None]]), axis=1)
+def _deviations(s: PerAgent, game: Game, who: NDArray[np.intp], density: int) -> Array:
+    """Contributions to try for each agent, shape (m, P): geometrically over 21 decades around her unit, up to her
+    capacity; and, evenly, up to four times what she gives."""
+    units, most = game.units[who, None], game.capacity[who, None]
+    geometric = units * np.geomspace(1e-9, 1e12, 21 * density + 1)
+    even = np.minimum(np.maximum(4.0 * s[:, None], 16.0 * units), most) * np.linspace(0.0, 1.0, 33)
+    last = np.where(np.isfinite(most), most, geometric[:, -1:])
+    return np.sort(np.clip(np.hstack([even, geometric, s[:, None], last]), game.minimum[who, None], most))

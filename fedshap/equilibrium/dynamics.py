@@ -93,7 +93,7 @@ def best_response_dynamics(
     residuals = np.empty(steps + 1)
     s = initial_profile(game, start)
     for t in range(steps + 1):
-        proposal = np.clip(s + step * mechanism.marginal_utilities(game, s), 0.0, game.upper)
+        proposal = np.clip(s + step * mechanism.marginal_utilities(game, s), 0.0, game.capacity)
         profiles[t], residuals[t] = s, np.linalg.norm(proposal - s) / step
         if moving < game.n_agents:
             chosen = generator.choice(game.n_agents, size=moving, replace=False)

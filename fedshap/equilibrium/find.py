@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
 
-from fedshap._types import ArrayLike, Profile, Progress
+from fedshap._types import Array, ArrayLike, Profile, Progress
 from fedshap._validation import as_interval, read_only
 from fedshap.equilibrium.ascent import maximise
 from fedshap.equilibrium.best_responses import best_responses
-from fedshap.equilibrium.certificate import regret
+from fedshap.equilibrium.certificate import certify
 from fedshap.equilibrium.clearing import clear
+from fedshap.equilibrium.options import DEFAULT_OPTIONS, SolverOptions
 from fedshap.equilibrium.records import ConvergenceError, Equilibrium
-from fedshap.equilibrium.steps import UNBOUNDED, initial_profile
+from fedshap.equilibrium.steps import initial_profile, without_bound
 from fedshap.game import Game
 from fedshap.mechanisms import Mechanism
-
-AUDIT = 1000
-"""Most agents whose deviations a certificate searches."""
 
 
 def find_equilibrium(
@@ -29,6 +28,7 @@ def find_equilibrium(
     start: ArrayLike | None = None,
     on_failure: Literal["raise", "return"] = "raise",
     progress: Progress = None,
+    options: SolverOptions = DEFAULT_OPTIONS,
 ) -> Equilibrium:
     """Find a Nash equilibrium of the game under a mechanism and certify it.
 
@@ -39,14 +39,18 @@ def find_equilibrium(
     mechanism : Mechanism
         What the agents receive.
     tol : float
-        Largest regret accepted, in payoff units, > 0.
+        Largest regret accepted, > 0, relative to what is at stake: the most that the data are worth to any agent, or
+        cost her (`Equilibrium.scale`). It does not depend on the unit of payoffs.
     start : array_like, optional
-        Profile to start from, shape (n,); ``min(1, capacity / 2)`` for every agent if left out.
+        Profile to start from, shape (n,). If left out, ``min(units, capacity / 2)`` with `Game.units`, and, where
+        payoffs are not known to be concave, places further out until one ends in an equilibrium.
     on_failure : {"raise", "return"}
-        What to do with a point whose regret exceeds ``tol``.
+        What to do with a point whose relative regret exceeds ``tol``.
     progress : callable, optional
         Called after each iteration with its number and the largest move relative to the largest contribution (of a
         group's total, where markets are cleared); ``print`` will do.
+    options : SolverOptions
+        Limits of the solvers and of the certificate.
 
     Returns
     -------
@@ -56,7 +60,7 @@ def find_equilibrium(
     Raises
     ------
     ConvergenceError
-        If the regret exceeds ``tol``; carries the best point found.
+        If the relative regret exceeds ``tol``; carries the best point found.
     ValueError
         If an agent would contribute without bound, or an argument is out of range.
 
@@ -84,45 +88,87 @@ def find_equilibrium(
         raise ValueError(f'on_failure must be "raise" or "return"; got {on_failure!r}')
     initial = initial_profile(game, start)
     _refuse_free_data(game, mechanism, initial)
-    s, iterations, method = _solve(game, mechanism, initial, progress)
+    best = None
+    for trial in _starts(game, initial, start is not None, options):
+        found = _certified(game, mechanism, *_solve(game, mechanism, trial, progress, options), options)
+        best = found if best is None or found.regret < best.regret else best
+        if best.relative_regret <= tol:
+            return best
+    assert best is not None
+    if on_failure == "raise":
+        raise ConvergenceError(best, tol)
+    return best
+
+
+def _starts(game: Game, initial: Profile, given: bool, options: SolverOptions) -> Iterator[Profile]:
+    """Where to begin: at one place where payoffs are concave or a place is given, else further and further out."""
+    yield initial
+    if game.payoff.concave is None or game.payoff.concave is False:
+        for k in range(0 if given else options.starts):
+            yield np.clip(initial * 10.0 ** (0.5 * (k + 1)), game.minimum, game.capacity)
+
+
+def _solve(
+    game: Game, mechanism: Mechanism, initial: Profile, progress: Progress, options: SolverOptions
+) -> tuple[Profile, int, str]:
+    """An equilibrium by the best method that the mechanism allows, the iterations it took and its name."""
+    potential, markets = mechanism.potential(game), mechanism.markets(game)
+    if potential is not None:
+        s, iterations = maximise(potential, initial, progress, options.ascent_iterations)
+        return _all_that_is_free(game, mechanism, s), iterations, "potential"
+    cleared = None if markets is None else clear(markets, initial, progress, options.market_sweeps)
+    if cleared is not None:
+        return _all_that_is_free(game, mechanism, cleared[0]), cleared[1], "market clearing"
+    s, iterations = best_responses(game, mechanism, initial, progress, options.sweeps)
+    return _all_that_is_free(game, mechanism, s), iterations, "best responses"
+
+
+def _certified(
+    game: Game, mechanism: Mechanism, s: Profile, iterations: int, method: str, options: SolverOptions
+) -> Equilibrium:
+    """What a solver found, and its certificate."""
     agents = np.arange(game.n_agents)
-    if game.n_agents > AUDIT:
-        agents = np.random.default_rng(0).choice(game.n_agents, size=AUDIT, replace=False)
+    if game.n_agents > options.audited:
+        agents = np.random.default_rng(0).choice(game.n_agents, size=options.audited, replace=False)
     payments = mechanism.payments(game, s)  # Shapley values of a million agents: once, not again for the utilities
-    equilibrium = Equilibrium(
+    certificate = certify(game, mechanism, s, agents, options)
+    return Equilibrium(
         contributions=read_only(s),
         payments=read_only(payments),
         utilities=read_only(game.payoff.values(s) + payments - game.costs(s)),
-        regret=regret(game, mechanism, s, agents=agents),
+        regret=certificate.regret,
+        scale=certificate.scale,
         audited=len(agents),
         method=method,
         iterations=iterations,
         concave=game.payoff.concave,
     )
-    if equilibrium.regret > tol and on_failure == "raise":
-        raise ConvergenceError(equilibrium, tol)
-    return equilibrium
 
 
-def _solve(game: Game, mechanism: Mechanism, initial: Profile, progress: Progress) -> tuple[Profile, int, str]:
-    """An equilibrium by the best method that the mechanism allows, the iterations it took and its name."""
-    potential, clearing = mechanism.potential(game), mechanism.clearing(game)
-    if potential is not None:
-        return *maximise(potential, initial, progress), "potential"
-    cleared = None if clearing is None else clear(clearing, initial, progress)
-    if cleared is not None:
-        return *cleared, "market clearing"
-    return *best_responses(game, mechanism, initial, progress), "best responses"
+def _is_free(game: Game) -> Array:
+    """Whose data cost nothing, however much she gives."""
+    return np.all([game.cost.derivatives(10.0**k * game.units) == 0.0 for k in (0, 6, 12)], axis=0)
 
 
 def _refuse_free_data(game: Game, mechanism: Mechanism, s: Profile) -> None:
     """An agent whose data cost nothing, have no limit and earn her something has no best contribution."""
-    far = np.full(game.n_agents, UNBOUNDED)
-    free = np.isinf(game.upper) & (game.cost.derivatives(far) == 0.0)
+    free = np.isinf(game.capacity) & _is_free(game)
     if free.any():
         gaining = free & (mechanism.marginal_utilities(game, s) > 0.0)
         if gaining.any():
-            raise ValueError(
-                f"agent {int(gaining.argmax())} gains from contributing without bound, at no cost: give the game a "
-                "finite capacity, or the agent a positive rate"
-            )
+            raise without_bound(int(gaining.argmax()))
+
+
+def _all_that_is_free(game: Game, mechanism: Mechanism, s: Profile) -> Profile:
+    """Let agents give all they have whose data cost nothing and would earn them something if they gave none.
+
+    Somewhere on the way what more data earn becomes smaller than any number, and a solver stops; the bound is still
+    the better place, if only by that much.
+    """
+    free = _is_free(game) & np.isfinite(game.capacity) & (s < game.capacity)
+    if not free.any():
+        return s
+    earning = free & (mechanism.marginal_utilities(game, np.where(free, game.minimum, s)) > 0.0)
+    everything = np.where(earning, game.capacity, s)
+    worse = mechanism.utilities(game, everything) < mechanism.utilities(game, s)
+    return np.where(worse, s, everything)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from fedshap._scalar import FARTHEST
 from fedshap._types import PerAgent, Profile
+from fedshap._validation import read_only
 from fedshap.equilibrium.ascent import maximise
-from fedshap.equilibrium.certificate import regret
+from fedshap.equilibrium.certificate import certify
+from fedshap.equilibrium.clearing import ends_of_markets
 from fedshap.equilibrium.find import find_equilibrium
 from fedshap.game import Game
 from fedshap.mechanisms import Mechanism, Potential
 from fedshap.shapley.expansion import Expansion
-from fedshap.shapley.mixtures import has_mixture
+from fedshap.shapley.mixtures import mixture_of
 
 
 class EquilibriumRange(NamedTuple):
@@ -23,10 +26,11 @@ class EquilibriumRange(NamedTuple):
     Attributes
     ----------
     smallest, largest : Array
-        Contributions, each of shape (n,); ``largest`` may be infinite.
+        Contributions, each of shape (n,); ``largest`` may be infinite. Where agents who are indifferent share a fixed
+        total, ``smallest`` gives it to the first of them and ``largest`` to the last: the two ends of a continuum.
     guaranteed : bool
-        Whether theory says that no equilibrium lies outside. If not, these are the smallest and the largest of those
-        found from several starts.
+        Whether theory says that no equilibrium has a smaller or a larger total. If not, these are the smallest and
+        the largest of those found from several starts.
     """
 
     smallest: PerAgent
@@ -61,11 +65,13 @@ def equilibrium_range(game: Game, mechanism: Mechanism, *, tol: float = 1e-9) ->
     Under `ShapleyPayment` with concave payoffs the equilibria are the maximisers of a concave potential. Where the
     surplus is an exponential mixture, the potential is strictly concave but in the contributions of agents with
     constant returns and constant costs, each of whom decides on her own: if her two rates are equal she may give
-    anything. The set is a box, and its ends are returned. Other concave payoffs have their potential tilted a little
-    towards smaller and larger totals; the totals found are extreme to within what ``tol`` allows.
+    anything. The set is a box, and its ends are returned. Other concave potentials are tilted a little towards
+    smaller and larger totals; the totals found are extreme to within what ``tol`` allows.
 
-    Without payments or with cost sharing, groups whose weights are a P-matrix have unique totals (see `Clearing`).
-    For all else nothing can be guaranteed: the equilibria need not be a convex set, nor a connected one.
+    Without payments or with cost sharing, groups whose weights are a P-matrix have unique totals (see
+    `fedshap.mechanisms.markets`) where their curves are strictly concave at the equilibrium; a single group has an
+    interval of totals where its curve is straight. For all else nothing can be guaranteed: the equilibria need not be
+    a convex set, nor a connected one.
 
     Examples
     --------
@@ -79,46 +85,93 @@ def equilibrium_range(game: Game, mechanism: Mechanism, *, tol: float = 1e-9) ->
     (array([1., 0., 0.]), array([1., 1., 0.]), True)
     """
     found = find_equilibrium(game, mechanism, tol=tol).contributions
-    potential, clearing = mechanism.potential(game), mechanism.clearing(game)
-    if potential is not None and game.payoff.concave and has_mixture(game.payoff):
-        here = potential.expansion(found)
-        indifferent = (here.own == 0.0) & (np.abs(here.gradient) <= 1e-12 * game.cost.derivatives(found))
-        return EquilibriumRange(np.where(indifferent, 0.0, found), np.where(indifferent, game.upper, found), True)
-    if clearing is not None and clearing.unique:
-        return EquilibriumRange(found, found, True)
+    potential, markets = mechanism.potential(game), mechanism.markets(game)
     if potential is not None:
-        others = [_end(game, mechanism, found, direction, tol) for direction in (-1.0, 1.0)]
-    else:
-        others = _from_corners(game, mechanism, tol)
+        indifferent = _indifferent(potential, found)
+        if indifferent is not None:
+            smallest = np.where(indifferent, game.minimum, found)
+            return EquilibriumRange(read_only(smallest), read_only(np.where(indifferent, game.capacity, found)), True)
+        others = [_end(game, mechanism, potential, found, direction, tol) for direction in (-1.0, 1.0)]
+        return _sorted(found, others, potential.concave is True)
+    if markets is not None:
+        ends = ends_of_markets(markets, found)
+        if ends is not None:
+            return EquilibriumRange(read_only(ends[0]), read_only(ends[1]), True)
+    return _sorted(found, _from_corners(game, mechanism, tol), False)
+
+
+def _sorted(found: Profile, others: list[Profile], guaranteed: bool) -> EquilibriumRange:
     profiles = sorted([found, *others], key=lambda s: float(s.sum()))
-    return EquilibriumRange(profiles[0], profiles[-1], potential is not None and game.payoff.concave is True)
+    return EquilibriumRange(read_only(profiles[0]), read_only(profiles[-1]), guaranteed)
 
 
-@dataclass(frozen=True, eq=False)
+def _indifferent(potential: Potential, s: Profile) -> NDArray[np.bool_] | None:
+    """Who may give anything at the maximum of a concave potential of a mixture; None if it is not one.
+
+    Her returns must be constant, by the form of the mixture and not because some exponential is too small for a
+    number, and equal to her marginal cost wherever it is looked at.
+    """
+    game = potential.game
+    if type(potential) is not Potential or not potential.concave:
+        return None
+    if game.payoff.fitted_mixture or game.payoff.mixture(s) is None:
+        return None
+    form = mixture_of(game.payoff, s)
+    constant = np.asarray(form.rates[form.coefficients > 0.0].max(axis=0, initial=0.0) == 0.0)  # (C,)
+    earned = form.linear[form.classes]
+    indifferent = constant[form.classes]
+    for x in (game.minimum, s, np.minimum(game.capacity, 1e6 * game.units)):
+        indifferent &= np.abs(earned - game.cost.derivatives(x)) <= 1e-12 * earned
+    return indifferent
+
+
 class _Tilted(Potential):
     """A potential that is paid ``tilt`` for every unit of data."""
 
-    tilt: float
+    def __init__(self, potential: Potential, tilt: float) -> None:
+        super().__init__(potential.game)
+        self.potential, self.tilt = potential, tilt
+
+    def value(self, s: Profile) -> float:
+        return self.potential.value(s) + self.tilt * float(s.sum())
 
     def expansion(self, s: Profile) -> Expansion:
-        level = super().expansion(s)
-        value = level.value + self.tilt * float(s.sum())
-        return Expansion(value, level.gradient + self.tilt, level.own, level.shared)
+        level = self.potential.expansion(s)
+        extra = self.tilt * float(s.sum())
+        magnitude = level.magnitude + abs(extra)
+        return Expansion(level.value + extra, level.gradient + self.tilt, level.own, level.shared, magnitude)
 
 
-def _end(game: Game, mechanism: Mechanism, found: Profile, direction: float, tol: float) -> Profile:
+def _end(
+    game: Game, mechanism: Mechanism, potential: Potential, found: Profile, direction: float, tol: float
+) -> Profile:
     """The equilibrium furthest in a direction: maximiser of a tilted potential, as steep as leaves an equilibrium."""
     unit = float(game.cost.derivatives(found).mean())
+    agents = np.arange(game.n_agents)
     for tilt in unit * 10.0 ** np.arange(-3.0, -10.0, -1.0):
-        s, _ = maximise(_Tilted(game, direction * tilt), found)
-        if regret(game, mechanism, s) <= tol:
+        s, _ = maximise(_Tilted(potential, direction * tilt), found)
+        regret, scale = certify(game, mechanism, s, agents)
+        if regret <= tol * scale:
             return s
     return found
 
 
 def _from_corners(game: Game, mechanism: Mechanism, tol: float) -> list[Profile]:
-    """Equilibria reached from where nobody, and from where everybody, gives what she can."""
-    everything = np.where(np.isinf(game.upper), 1e3, game.upper)
-    starts = (np.zeros(game.n_agents), everything)
+    """Equilibria reached from where nobody, and from where everybody, gives what she can.
+
+    Somebody without a capacity who has not moved from there, and would not from as far as the end of the world, may
+    give anything.
+    """
+    everything = np.where(np.isinf(game.capacity), 1e3 * game.units, game.capacity)
+    starts = (game.minimum, everything)
     ends = [find_equilibrium(game, mechanism, tol=tol, start=start, on_failure="return") for start in starts]
-    return [end.contributions for end in ends if end.regret <= tol]
+    profiles = [end.contributions for end in ends if end.relative_regret <= tol]
+    if profiles:
+        last = profiles[-1]
+        endless = np.isinf(game.capacity) & (last == everything)
+        for agent in np.flatnonzero(endless):
+            far = last.copy()
+            far[agent] = FARTHEST * game.units[agent]
+            endless[agent] = mechanism.marginal_utilities(game, far)[agent] == 0.0
+        profiles.append(np.where(endless, np.inf, last))
+    return profiles

@@ -17,6 +17,8 @@ class Equilibrium:
         ``s_i``, ``p_i(s)`` and ``u_i(s)``, each of shape (n,).
     regret : float
         The most that any of the audited agents gains by deviating alone, in payoff units.
+    scale : float
+        What is at stake, in payoff units: the most that the data are worth to any agent, or cost her.
     audited : int
         Agents whose deviations were searched: all of them up to 1000, else a random 1000 (the same each time).
     method : str
@@ -32,10 +34,18 @@ class Equilibrium:
     payments: PerAgent
     utilities: PerAgent
     regret: float
+    scale: float
     audited: int
     method: str
     iterations: int
     concave: bool | None
+
+    @property
+    def relative_regret(self) -> float:
+        """Regret in units of what is at stake, `scale`; 0 where nobody gains."""
+        if self.regret in (0.0, float("inf")):
+            return self.regret
+        return self.regret / self.scale
 
     @property
     def total(self) -> float:
@@ -55,6 +65,7 @@ class ConvergenceError(RuntimeError):
     def __init__(self, best: Equilibrium, tol: float) -> None:
         super().__init__(
             f"no equilibrium to within tol={tol:g} was found: the best point, by {best.method}, leaves a regret of "
-            f'{best.regret:.3g}. Try another start, a larger tol, or on_failure="return" to get that point'
+            f"{best.regret:.3g}, {best.relative_regret:.2g} of the {best.scale:.3g} at stake. "
+            f'Try another start, a larger tol, or on_failure="return" to get that point'
         )
         self.best = best

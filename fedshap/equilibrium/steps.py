@@ -7,24 +7,30 @@ import numpy as np
 from fedshap._types import ArrayLike, Profile, Progress
 from fedshap.game import Game
 
-UNBOUNDED = 1e12
-"""A contribution beyond this is taken for one without bound."""
-
 
 def initial_profile(game: Game, start: ArrayLike | None) -> Profile:
-    """``start`` as one profile of the game; ``min(1, capacity / 2)`` for every agent if None."""
-    if start is None:
-        return np.minimum(1.0, game.upper / 2.0)
-    return game.one_profile(start, name="start")
+    """``start`` as one profile of the game, lifted to the minimum; ``min(units, capacity / 2)`` if None."""
+    s = np.minimum(game.units, game.capacity / 2.0) if start is None else game.one_profile(start, name="start")
+    return np.maximum(s, game.minimum)
 
 
 def moved(s: Profile, agent: int, value: float) -> Profile:
     """``s`` with one agent's contribution replaced."""
-    moved = s.copy()
-    moved[agent] = value
-    return moved
+    changed = s.copy()
+    changed[agent] = value
+    return changed
 
 
 def tell(progress: Progress, iteration: int, move: Profile, s: Profile) -> None:
+    """Report an iteration, and its largest move relative to the largest contribution."""
     if progress is not None:
-        progress(iteration, float(np.abs(move).max()) / max(float(s.max()), 1e-300))
+        largest = float(s.max())
+        progress(iteration, float(np.abs(move).max()) / largest if largest > 0.0 else 0.0)
+
+
+def without_bound(agent: int) -> ValueError:
+    """What to say of an agent who wants ever more."""
+    return ValueError(
+        f"agent {agent} gains from contributing without bound: give the game a finite capacity, or the agent a cost "
+        "that outgrows her payoff"
+    )

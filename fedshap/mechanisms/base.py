@@ -45,7 +45,7 @@ class Mechanism(Record):
         """The exact potential of the game among the agents; None if none is known."""
         return None
 
-    def clearing(self, game: Game) -> Markets | None:
+    def markets(self, game: Game) -> Markets | None:
         """The game as markets of its groups, where it is one; None otherwise."""
         return None
 

@@ -43,11 +43,11 @@ class CostSharing(Mechanism):
         s = game.profile(s)
         return game.payoff.own_gradient(s) - (1.0 - self.beta) * game.cost.derivatives(s)
 
-    def clearing(self, game: Game) -> Markets | None:
+    def markets(self, game: Game) -> Markets | None:
         return Markets.of(game, share=1.0 - self.beta)
 
     def deviation_utilities(self, game: Game, s: ArrayLike, x: Array, agents: Agents = None) -> Array:
-        payoffs = game.payoff.own_values(game.profile(s), x, agents)
+        payoffs = game.payoff.own_gains(game.profile(s), x, agents)
         of_others = self._of_others(game.costs(s))[everybody(game.n_agents, agents), None]
         return payoffs - (1.0 - self.beta) * costs_of(game, x, agents) - self.beta * of_others
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from fedshap._types import Array, PerAgent
 from fedshap.costs import Cost
 from fedshap.game import Game
-from fedshap.payoffs import LearningCurve
+from fedshap.payoffs.base import GroupCurves
 
 _MINORS = 12  # groups up to which all principal minors are computed
 
@@ -34,16 +34,17 @@ class Group:
 
     members: NDArray[np.intp]
     cost: Cost
+    lower: PerAgent
     upper: PerAgent
     share: float
 
     def supply(self, price: float) -> tuple[PerAgent, PerAgent]:
         """Least and most that each member is content to give at a price."""
         if self.share == 0.0:  # others bear all costs: any price above zero is worth everything
-            everything = self.upper if price > 0.0 else np.zeros_like(self.upper)
+            everything = self.upper if price > 0.0 else self.lower
             return everything, self.upper
         low, high = self.cost.supply(price / self.share)
-        return np.minimum(low, self.upper), np.minimum(high, self.upper)
+        return np.clip(low, self.lower, self.upper), np.clip(high, self.lower, self.upper)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,14 +53,17 @@ class Markets:
 
     Attributes
     ----------
-    payoff : LearningCurve
-        Concave.
+    curves : GroupCurves
+        Of the payoff; concave.
     groups : tuple of Group
         One for each group of the payoff.
+    units : tuple of float
+        A total of each group that is neither little nor much.
     """
 
-    payoff: LearningCurve
+    curves: GroupCurves
     groups: tuple[Group, ...]
+    units: tuple[float, ...]
 
     @classmethod
     def of(cls, game: Game, share: float = 1.0) -> Markets | None:
@@ -67,17 +71,18 @@ class Markets:
 
         Every agent a group of her own makes no market.
         """
-        payoff = game.payoff
-        if not isinstance(payoff, LearningCurve) or not payoff.concave or len(payoff.weights) == game.n_agents > 1:
+        curves = game.payoff.markets()
+        if curves is None or len(curves.weights) == game.n_agents > 1:
             return None
-        members = [np.flatnonzero(payoff.groups == c) for c in range(len(payoff.weights))]
-        groups = (Group(who, game.cost.of(who), game.upper[who], share) for who in members)
-        return cls(payoff, tuple(groups))
+        members = [np.flatnonzero(curves.groups == c) for c in range(len(curves.weights))]
+        groups = (Group(who, game.cost.of(who), game.minimum[who], game.capacity[who], share) for who in members)
+        units = (float(game.units[who].max(initial=0.0)) or 1.0 for who in members)
+        return cls(curves, tuple(groups), tuple(units))
 
     def price(self, group: int, totals: Array) -> float:
         """What a data point of a group earns its owner, given the totals (T,) of all groups."""
-        weights = self.payoff.weights[group]
-        return float(weights[group] * self.payoff.slope(np.array([weights @ totals]))[0])
+        weights = self.curves.weights[group]
+        return float(weights[group] * self.curves.slope(np.array([weights @ totals]))[0])
 
     @property
     def unique(self) -> bool:
@@ -87,7 +92,7 @@ class Markets:
         more at a lower price, which increasing marginal costs exclude. All principal minors are computed for up to 12
         groups; beyond, a positive definite symmetric part is asked for, which is sufficient.
         """
-        weights = self.payoff.weights[np.ix_(self.inhabited, self.inhabited)]
+        weights = self.curves.weights[np.ix_(self.inhabited, self.inhabited)]
         count = len(weights)
         if count > _MINORS:
             return bool(np.linalg.eigvalsh(weights + weights.T).min() > 0.0)

@@ -28,8 +28,8 @@ class NoPayment(Mechanism):
         s = game.profile(s)
         return game.payoff.own_gradient(s) - game.cost.derivatives(s)
 
-    def clearing(self, game: Game) -> Markets | None:
+    def markets(self, game: Game) -> Markets | None:
         return Markets.of(game)
 
     def deviation_utilities(self, game: Game, s: ArrayLike, x: Array, agents: Agents = None) -> Array:
-        return game.payoff.own_values(game.profile(s), x, agents) - costs_of(game, x, agents)
+        return game.payoff.own_gains(game.profile(s), x, agents) - costs_of(game, x, agents)

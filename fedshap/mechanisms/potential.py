@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from fedshap._records import Record
 from fedshap._types import Profile
 from fedshap.game import Game
 from fedshap.shapley import shapley_potential
@@ -13,14 +12,30 @@ from fedshap.shapley.deviations import shapley_expansion
 from fedshap.shapley.expansion import Expansion
 
 
-@dataclass(frozen=True, eq=False)
-class Potential:
-    """An exact potential: every unilateral change of ``u_i`` equals the change of ``value``.
+class Potential(Record):
+    """The exact potential of `ShapleyPayment`: every unilateral change of ``u_i`` equals the change of `value`.
 
-    Both methods take one profile of shape (n,).
+    A mechanism of your own with another potential hands over a subclass that overrides `expansion`, and `value` with
+    it. Both take one profile of shape (n,).
+
+    Parameters
+    ----------
+    game : Game
+        The game among the agents.
     """
 
-    game: Game
+    _shortcuts = {"concave": ("value", "expansion")}
+
+    def __init__(self, game: Game) -> None:
+        self.game = game
+
+    @property
+    def concave(self) -> bool | None:
+        """Whether the potential is known to be concave: its maximisers then are all the equilibria there are."""
+        return self.game.payoff.concave
+
+    #: A subclass with another potential must say so itself.
+    _concave_in_general: bool | None = None
 
     def value(self, s: Profile) -> float:
         """``Phi(s) = P(s) - sum_i c_i(s_i)``."""
@@ -30,10 +45,12 @@ class Potential:
         """Value, gradient and curvature at ``s``: the gradient holds the own-gradients of all utilities."""
         surplus, cost = shapley_expansion(self.game, s), self.game.cost
         # Some convex costs have infinite curvature at zero; a little way off they have not.
-        bend = cost.second_derivatives(np.maximum(s, 1e-8 * (1.0 + s.mean())))
+        bend = cost.second_derivatives(np.maximum(s, 1e-8 * (self.game.units + s.mean())))
+        costs = float(self.game.costs(s).sum())
         return Expansion(
-            value=surplus.value - float(self.game.costs(s).sum()),
+            value=surplus.value - costs,
             gradient=surplus.gradient - cost.derivatives(s),
             own=surplus.own + bend,
             shared=surplus.shared,
+            magnitude=abs(surplus.value) + costs,
         )

@@ -176,7 +176,7 @@ def mechanisms() -> dict[str, Mechanism]:
 
 def answers(experiment: Experiment, game: Game, seed: int) -> dict[str, dict[str, PerAgent]]:
     """Contributions by answer and mechanism, each of shape (n,)."""
-    start = np.minimum(1.0, game.upper)
+    start = np.minimum(1.0, game.capacity)
 
     def walk(mechanism: Mechanism, movers: int) -> PerAgent:
         return best_response_dynamics(
@@ -209,7 +209,7 @@ def judge(game: Game, name: str, profiles: Mapping[str, PerAgent], clients: Clie
     return {
         "contributions": s.tolist(),
         "share": float(s.sum() / clients.owned.sum()),
-        "share_of_cap": float(s.sum() / game.upper.sum()),
+        "share_of_cap": float(s.sum() / game.capacity.sum()),
         "data_gain": ratio(s.sum(), base.sum()),
         "fitted_accuracies": payoffs[np.unique(clients.groups, return_index=True)[1]].tolist(),
         "fitted_accuracy": float(payoffs.mean()),

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedshap._records import Record
 from fedshap._types import Agents, Array, ArrayLike, Jacobian, PerAgent, Profile
 from fedshap._validation import as_profile, everybody
+from fedshap.payoffs.exponential_sums import TOLERANCE
+from fedshap.payoffs.mixtures import Mixture
+
+LADDER: Array = np.exp2(
+    np.arange(-200.0, 201.0, 2.0)
+)  # contributions at which the bend of an unknown payoff is looked for
 
 
 class Payoff(Record):
     """Base class of all payoffs.
+
+    A payoff of your own needs `values` alone. Everything else is worked out from it and can be overridden where
+    there is a shorter way. A subclass of a shipped payoff that overrides one method gets the general version of
+    all that the shipped class had worked out from the method as it was.
 
     Attributes
     ----------
@@ -20,22 +34,54 @@ class Payoff(Record):
         Number of agents ``n``.
     concave : bool or None
         Whether every ``a_i`` is concave in ``s`` on the whole orthant; None if unknown.
+    fitted_mixture : bool
+        Whether `mixture` is fitted and may fail: then up to 20 agents are enumerated instead.
     """
 
     n_agents: int
     concave: bool | None = None
+    fitted_mixture: bool = False
+
+    _shortcuts = {
+        "concave": ("values",),
+        "total": ("values",),
+        "total_gain": ("values", "total"),
+        "gain_noise": ("values", "total"),
+        "gains": ("values",),
+        "jacobian": ("values", "arguments"),
+        "total_gradient": ("values", "jacobian", "total", "arguments"),
+        "own_gradient": ("values", "jacobian", "arguments"),
+        "own_gains": ("values", "gains", "arguments"),
+        "mixture": ("values", "total", "arguments"),
+        "markets": ("values", "jacobian", "own_gradient", "arguments"),
+        "units": ("values", "arguments"),
+    }
 
     @abstractmethod
     def values(self, s: ArrayLike) -> PerAgent:
         """Payoffs ``a_i(s)``, shape (..., n), for contributions ``s`` >= 0 of shape (..., n)."""
 
-    @abstractmethod
     def jacobian(self, s: ArrayLike) -> Jacobian:
-        """Derivatives ``d a_i / d s_j`` at ``[..., i, j]``, shape (..., n, n)."""
+        """Derivatives ``d a_i / d s_j`` at ``[..., i, j]``, shape (..., n, n); by differences unless overridden."""
+        s = self._profile(s)
+        return np.stack([self._difference(s, j) for j in range(self.n_agents)], axis=-1)
 
     def total(self, s: ArrayLike) -> Array:
         """The surplus ``A(s) = sum_i a_i(s)``, shape (...)."""
         return self.values(s).sum(axis=-1)
+
+    def gains(self, s: ArrayLike) -> PerAgent:
+        """What the data are worth to each agent, ``a_i(s) - a_i(0)``, shape (..., n)."""
+        return self.values(s) - self.values(np.zeros(self.n_agents))
+
+    def total_gain(self, s: ArrayLike) -> Array:
+        """``A(s) - A(0)``, shape (...)."""
+        return self.total(s) - self.total(np.zeros(self.n_agents))
+
+    def gain_noise(self, s: ArrayLike) -> float:
+        """What rounding may do to `total_gain` at one profile; 0 where it is no difference of two surpluses."""
+        sizes = np.abs(self.values(s)).sum() + np.abs(self.values(np.zeros(self.n_agents))).sum()
+        return 8.0 * float(np.finfo(float).eps * sizes)
 
     def total_gradient(self, s: ArrayLike) -> PerAgent:
         """Derivatives ``d A / d s_j``, shape (..., n)."""
@@ -45,21 +91,103 @@ class Payoff(Record):
         """Each agent's derivative in her own contribution, ``d a_i / d s_i``, shape (..., n)."""
         return np.diagonal(self.jacobian(s), axis1=-2, axis2=-1).copy()
 
-    def own_values(self, s: ArrayLike, x: Array, agents: Agents = None) -> Array:
-        """Payoff of ``agents[m]`` were she alone to contribute ``x[m, p]``: ``s`` (n,), ``x`` (m, P) -> (m, P).
+    def own_gains(self, s: ArrayLike, x: Array, agents: Agents = None) -> Array:
+        """`gains` of ``agents[m]`` were she alone to contribute ``x[m, p]``: ``s`` (n,), ``x`` (m, P) -> (m, P).
 
         All agents, in order, if ``agents`` is None.
         """
         profile = self._profile(s)
-        values = np.empty_like(x)
+        gains = np.empty_like(x)
         for m, agent in enumerate(everybody(self.n_agents, agents)):
             moved = np.tile(profile, (x.shape[1], 1))
             moved[:, agent] = x[m]
-            values[m] = self.values(moved)[:, agent]
-        return values
+            gains[m] = self.gains(moved)[:, agent]
+        return gains
+
+    def mixture(self, s: Profile, tolerance: float = TOLERANCE) -> Mixture | None:
+        """The surplus as an exponential mixture, valid for contributions up to ``s``, shape (n,); else None."""
+        return None
+
+    def markets(self) -> GroupCurves | None:
+        """The payoff as learning curves that groups of agents share; None if it is none."""
+        return None
+
+    @cached_property
+    def units(self) -> PerAgent | None:
+        """The contribution of each agent at which payoffs bend, shape (n,): what is little and what is much.
+
+        None where payoffs have no such scale (a linear payoff, a pure power). Solvers start from it, so that nothing
+        depends on the unit in which data are counted.
+        """
+        bend = self._bend()
+        return None if bend is None else np.full(self.n_agents, bend)
+
+    def _bend(self) -> float | None:
+        """Where along the diagonal the surplus bends."""
+        return bend(np.array([self._gain_or_nan(t) for t in LADDER]))
+
+    def _gain_or_nan(self, t: float) -> float:
+        """``A(t, ..., t) - A(0)``; NaN where the payoff refuses numbers of that size."""
+        try:
+            with np.errstate(all="ignore"):
+                return float(self.total_gain(np.full(self.n_agents, t)))
+        except (ValueError, ArithmeticError):
+            return np.nan
+
+    def _difference(self, s: Profile, j: int) -> PerAgent:
+        """Derivative of every payoff in ``s_j`` by differences that never leave the orthant."""
+        unit = 1.0 if self.units is None else float(self.units[j])
+        step = 6e-6 * np.maximum(s[..., j], unit)
+        central = s[..., j] >= step
+        shift = np.zeros_like(s)
+        shift[..., j] = step
+        ahead = self.values(s + shift)
+        two_sided = ahead - self.values(np.where(central[..., None], s - shift, s))
+        one_sided = 4.0 * ahead - 3.0 * self.values(s) - self.values(s + 2.0 * shift)
+        return np.where(central[..., None], two_sided, one_sided) / (2.0 * step[..., None])
 
     def _profile(self, s: ArrayLike) -> Profile:
         return as_profile("s", s, self.n_agents)
+
+
+@dataclass(frozen=True, eq=False)
+class GroupCurves:
+    """Payoffs that depend on weighted sums of the groups' totals: what makes each group a market.
+
+    Attributes
+    ----------
+    slope : callable
+        Derivative ``f'`` of the curve that all share, at weighted sums of any shape.
+    weights : Array
+        Shape (T, T): what a data point of group t is worth to group c.
+    groups : array of int
+        Group of each agent, shape (n,).
+    """
+
+    slope: Callable[[Array], Array]
+    weights: Array
+    groups: NDArray[np.intp]
+
+
+def bend(gains: Array) -> float | None:
+    """Where on `LADDER` something that rises bends: its elasticity is halfway from what it is first to what it is last.
+
+    None where it is a pure power. Gains that are differences of nearly equal numbers are noise for little data; so
+    are those up to a million times the smallest, where smaller ones were rounded to nothing. NaN is passed over.
+    """
+    positive = np.isfinite(gains) & (gains > 0.0)
+    if not positive.any():
+        return None
+    first = int(positive.argmax())
+    floor = 1e6 * gains[first] if (gains[:first] == 0.0).any() else 0.0
+    known = np.flatnonzero(positive & (gains > floor))
+    if len(known) < 3:
+        return None
+    elasticities = np.diff(np.log(gains[known])) / np.diff(np.log(LADDER[known]))
+    start, end = elasticities[0], elasticities[-1]
+    if end > 0.95 * start:
+        return None
+    return float(LADDER[known[int((elasticities <= (start + end) / 2.0).argmax())]])
 
 
 def checked_output(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 
-from fedshap._types import Array, ArrayLike, Jacobian, PerAgent
-from fedshap._validation import as_probabilities, read_only
+from fedshap._types import Agents, Array, ArrayLike, Jacobian, PerAgent, Profile
+from fedshap._validation import as_probabilities, everybody, read_only
 from fedshap.payoffs.base import Payoff
+from fedshap.payoffs.exponential_sums import TOLERANCE
+from fedshap.payoffs.mixtures import Mixture
 
 
 class RandomCoverage(Payoff):
@@ -47,6 +51,10 @@ class RandomCoverage(Payoff):
         """Probability that nobody sampled x, shape (..., m)."""
         return np.exp(-self._profile(s) @ self.rates)
 
+    def _seen(self, s: ArrayLike) -> Array:
+        """Probability that somebody sampled x, shape (..., m)."""
+        return -np.expm1(-self._profile(s) @ self.rates)
+
     def values(self, s: ArrayLike) -> PerAgent:
         return 1.0 - 0.5 * self._missed(s) @ self.probabilities.T
 
@@ -54,5 +62,43 @@ class RandomCoverage(Payoff):
         weighted = 0.5 * self.probabilities * self._missed(s)[..., None, :]  # (..., n, m)
         return weighted @ self.rates.T
 
+    def gains(self, s: ArrayLike) -> PerAgent:
+        return self._seen(s) @ self.probabilities.T / 2.0
+
+    def total_gain(self, s: ArrayLike) -> Array:
+        return self._seen(s) @ self.probabilities.sum(axis=0) / 2.0
+
+    def gain_noise(self, s: ArrayLike) -> float:
+        return 0.0
+
     def total_gradient(self, s: ArrayLike) -> PerAgent:
         return 0.5 * (self._missed(s) * self.probabilities.sum(axis=0)) @ self.rates.T
+
+    def own_gradient(self, s: ArrayLike) -> PerAgent:
+        return 0.5 * self._missed(s) @ (self.probabilities * self.rates).T
+
+    def own_gains(self, s: ArrayLike, x: Array, agents: Agents = None) -> Array:
+        s, who = self._profile(s), everybody(self.n_agents, agents)
+        gains = np.empty_like(x)
+        for m, agent in enumerate(who):
+            others = np.delete(s, agent) @ np.delete(self.rates, agent, axis=0)  # (instances,)
+            gains[m] = -np.expm1(-others - np.outer(x[m], self.rates[agent])) @ self.probabilities[agent] / 2.0
+        return gains
+
+    def mixture(self, s: Profile, tolerance: float = TOLERANCE) -> Mixture:
+        return self._mixture
+
+    @cached_property
+    def units(self) -> PerAgent:
+        slopes, curvatures = self.rates @ self.probabilities.sum(axis=0), self.rates**2 @ self.probabilities.sum(axis=0)
+        return read_only(np.divide(slopes, curvatures, out=np.ones(self.n_agents), where=curvatures > 0.0))
+
+    @cached_property
+    def _mixture(self) -> Mixture:
+        return Mixture(
+            constant=float(self.n_agents),
+            linear=np.zeros(self.n_agents),
+            coefficients=0.5 * self.probabilities.sum(axis=0),
+            rates=self.rates.T.copy(),
+            classes=np.arange(self.n_agents),
+        )

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fedshap._types import Agents, Array, ArrayLike, Jacobian, PerAgent
+from fedshap._types import Agents, Array, ArrayLike, Jacobian, PerAgent, Profile
 from fedshap._validation import as_array, as_count, as_labels, as_square, everybody, read_only
-from fedshap.payoffs.base import Payoff, checked_output
+from fedshap.payoffs.base import LADDER, GroupCurves, Payoff, bend, checked_output
+from fedshap.payoffs.exponential_sums import TOLERANCE, ExponentialSum, fit_exponential_sum
+from fedshap.payoffs.mixtures import Mixture
+
+_LARGEST = float(np.finfo(float).max)
+_AT_ONCE = 4096  # agents whose different curves are summed at once
 
 
 class LearningCurve(Payoff):
@@ -52,6 +60,20 @@ class LearningCurve(Payoff):
     array([1.3863, 1.3863, 1.3863])
     """
 
+    fitted_mixture = True
+    #: Whether agents differ in their curves, and not only in what they see.
+    varied: bool = False
+
+    _shortcuts = {
+        "concave": ("curve", "slope", "arguments"),
+        "slope": ("curve",),
+        "curve_gain": ("curve",),
+        "gain_noise": ("curve", "curve_gain"),
+        "scale": ("curve",),
+        "fitted_mixture": ("curve", "slope"),
+        "_exponential_sums": ("curve", "slope", "varied"),
+    }
+
     def __init__(
         self,
         function: Callable[[Array], Array],
@@ -92,12 +114,34 @@ class LearningCurve(Payoff):
         self.group_sizes = read_only(membership.sum(axis=0))  # (T,)
 
     def curve(self, z: Array) -> Array:
-        """``f(z)`` for weighted sums ``z`` of any shape."""
+        """``f(z)`` for weighted sums ``z`` of any shape; the last axis runs over the agents where they are `varied`."""
         return checked_output("function", self._function(z), z.shape)
 
     def slope(self, z: Array) -> Array:
-        """``f'(z)`` for weighted sums ``z`` of any shape."""
+        """``f'(z)`` for weighted sums ``z`` as in `curve`."""
         return checked_output("slope", self._derivative(z), z.shape)
+
+    def curve_gain(self, z: Array) -> Array:
+        """``f(z) - f(0)`` for weighted sums ``z`` as in `curve`."""
+        return self.curve(z) - self.curve(np.zeros_like(z))
+
+    def _slope_in_general(self, z: Array) -> Array:
+        """The slope of a subclass that overrides the curve alone: differences, one-sided of second order near zero."""
+        step = 6e-6 * np.maximum(z, self.scale)
+        ahead, here, behind = self.curve(z + step), self.curve(z), self.curve(np.where(z >= step, z - step, z))
+        one_sided = 4.0 * ahead - 3.0 * here - self.curve(z + 2.0 * step)
+        return np.maximum(np.where(z >= step, ahead - behind, one_sided) / (2.0 * step), 0.0)
+
+    def curves_of(self, agents: NDArray[np.intp]) -> LearningCurve:
+        """The curves of some agents: a payoff whose `curve` runs over them. Itself where all agents share one."""
+        return self
+
+    @cached_property
+    def scale(self) -> float:
+        """Weighted sum at which the curve bends; 1 for a pure power, which has no scale."""
+        with np.errstate(all="ignore"):
+            gains = self._summed(LADDER, "curve_gain") if self.varied else _probed(self, LADDER)
+        return bend(gains) or 1.0
 
     def _parameters(self) -> dict[str, Any]:
         """As given: no weights that are all one, no groups of one agent each."""
@@ -112,8 +156,8 @@ class LearningCurve(Payoff):
         return {name: value for name, value in given.items() if name not in left_out}
 
     def _check_slope(self) -> None:
-        z = np.concatenate([[0.0], np.geomspace(1e-3, 1e6, 28)])
-        step = 1e-5 * (z + 1e-3)
+        z = self.scale * np.concatenate([[0.0], np.geomspace(1e-3, 1e6, 28)])
+        step = 1e-5 * (z + 1e-3 * self.scale)
         difference, slope = (self.curve(z + step) - self.curve(z)) / step, self.slope(z + step / 2.0)
         if (slope < 0.0).any():
             raise ValueError(f"slope must not be negative; it is {slope.min():.3g} at z={z[slope.argmin()]:g}")
@@ -130,30 +174,114 @@ class LearningCurve(Payoff):
         """Weighted sums ``(W s)`` of each group, shape (..., T)."""
         return self._profile(s) @ self.membership @ self.weights.T
 
+    def _each(self, function: Callable[[Array], Array], s: ArrayLike) -> PerAgent:
+        """A curve at every agent's weighted sum, shape (..., n)."""
+        z = self.arguments(s)
+        return function(z[..., self.groups]) if self.varied else function(z)[..., self.groups]
+
+    def _per_group(self, function: Callable[[Array], Array], s: ArrayLike) -> Array:
+        """A curve summed over the members of each group, shape (..., T)."""
+        z = self.arguments(s)
+        return function(z[..., self.groups]) @ self.membership if self.varied else function(z) * self.group_sizes
+
     def values(self, s: ArrayLike) -> PerAgent:
-        return self.curve(self.arguments(s))[..., self.groups]
+        return self._each(self.curve, s)
+
+    def gains(self, s: ArrayLike) -> PerAgent:
+        return self._each(self.curve_gain, s)
 
     def jacobian(self, s: ArrayLike) -> Jacobian:
-        by_group = self.slope(self.arguments(s))[..., None] * self.weights  # (..., T, T)
-        return by_group[..., self.groups, :][..., self.groups]
+        return self._each(self.slope, s)[..., None] * self.weights[self.groups][:, self.groups]
 
     def total(self, s: ArrayLike) -> Array:
-        return self.curve(self.arguments(s)) @ self.group_sizes
+        return self._per_group(self.curve, s).sum(axis=-1)
+
+    def total_gain(self, s: ArrayLike) -> Array:
+        return self._per_group(self.curve_gain, s).sum(axis=-1)
 
     def total_gradient(self, s: ArrayLike) -> PerAgent:
-        by_group = (self.slope(self.arguments(s)) * self.group_sizes) @ self.weights  # (..., T)
-        return by_group[..., self.groups]
+        return (self._per_group(self.slope, s) @ self.weights)[..., self.groups]
 
     def own_gradient(self, s: ArrayLike) -> PerAgent:
-        return (self.slope(self.arguments(s)) * np.diag(self.weights))[..., self.groups]
+        return self._each(self.slope, s) * np.diag(self.weights)[self.groups]
 
-    def own_values(self, s: ArrayLike, x: Array, agents: Agents = None) -> Array:
+    def gain_noise(self, s: ArrayLike) -> float:
+        return super().gain_noise(s)
+
+    def own_gains(self, s: ArrayLike, x: Array, agents: Agents = None) -> Array:
         s = self._profile(s)
         agents = everybody(self.n_agents, agents)
         labels = self.groups[agents]
         own = self.weights[labels, labels][:, None]
         others = self.arguments(s)[labels, None] - own * s[agents, None]
-        return self.curve(np.maximum(others, 0.0) + own * x)
+        z = np.maximum(others, 0.0) + own * x  # (m, P)
+        return self.curves_of(agents).curve_gain(z.T).T
+
+    def mixture(self, s: Profile, tolerance: float = TOLERANCE) -> Mixture | None:
+        largest = float(self.arguments(s).max())
+        # Rounded up to a power of ten, so that a solver's steps share one cached rule.
+        reach = min(10.0 ** np.ceil(np.log10(max(largest, self.scale))), _LARGEST)
+        key = (reach, tolerance)
+        if key not in self._mixtures:
+            self._mixtures[key] = self._fitted_mixture(reach, tolerance)
+        return self._mixtures[key]
+
+    def _fitted_mixture(self, reach: float, tolerance: float) -> Mixture:
+        """The mixture by an exponential sum of each group's curve on [0, reach]."""
+        sums = self._exponential_sums(reach, tolerance)
+        start = float(self.total(np.zeros(self.n_agents)))
+        return Mixture(
+            constant=start + sum(float(each.weights.sum()) for each in sums),
+            linear=np.array([each.linear for each in sums]) @ self.weights,
+            coefficients=np.concatenate([each.weights for each in sums]),
+            rates=np.concatenate([each.rates[:, None] * row for each, row in zip(sums, self.weights, strict=True)]),
+            classes=self.groups,
+            error=max(each.error for each in sums),
+        )
+
+    def _exponential_sums(self, reach: float, tolerance: float) -> list[ExponentialSum]:
+        """The sum of the curves of each group's members as exponentials, T of them."""
+        if self.varied:
+            return [
+                fit_exponential_sum(partial(self._summed, name="slope", agents=members), reach, tolerance)
+                for members in (np.flatnonzero(column) for column in self.membership.T)
+            ]
+        shared = fit_exponential_sum(self.slope, reach, tolerance)
+        return [shared.times(float(size)) for size in self.group_sizes]
+
+    def _summed(self, z: Array, name: str, agents: Agents = None) -> Array:
+        """A curve summed over some agents, all at the weighted sums ``z``, shape (Z,)."""
+        total = np.zeros_like(z)
+        who = everybody(self.n_agents, agents)
+        for part in np.array_split(who, 1 + len(who) // _AT_ONCE):
+            function = getattr(self.curves_of(part), name)
+            total += function(np.broadcast_to(z[:, None], (len(z), len(part)))).sum(axis=1)
+        return total
+
+    def markets(self) -> GroupCurves | None:
+        if self.varied or not self.concave:
+            return None
+        return GroupCurves(self.slope, self.weights, self.groups)
+
+    @cached_property
+    def units(self) -> PerAgent | None:
+        most = self.weights.max(axis=0)  # (T,): what a data point of each group is worth where it is worth most
+        worth = np.where(most > 0.0, most, most.max() or 1.0)
+        return read_only((self.scale / worth)[self.groups])
+
+    @cached_property
+    def _mixtures(self) -> dict[tuple[float, float], Mixture]:
+        """Mixtures fitted so far, by their reach and tolerance."""
+        return {}
+
+
+def _probed(payoff: LearningCurve, z: Array) -> Array:
+    """Gains of a curve at arguments that it may refuse, where they are NaN."""
+    gains = np.full(len(z), np.nan)
+    for k in range(len(z)):
+        with contextlib.suppress(ValueError, ArithmeticError):
+            gains[k] = payoff.curve_gain(z[k : k + 1])[0]
+    return gains
 
 
 def _count_agents(n_agents: int | None, told: int | None) -> int:

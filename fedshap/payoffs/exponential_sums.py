@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from math import gamma
 
 import numpy as np
 
@@ -22,6 +24,8 @@ from fedshap._validation import read_only
 TOLERANCE = 1e-14
 """Relative error asked of every rule of the package unless a caller asks for less."""
 
+_NOTHING = 1e-100  # of its height: where a slope has fallen so far, the range may end
+_FITTED = 1e18  # range up to which power laws are fitted
 _ROUNDS = 24  # of refinement: each halves the spacing, so that a rate is found to 1e-8 of itself
 
 
@@ -43,6 +47,10 @@ class ExponentialSum:
     rates: Array
     weights: Array
     error: float
+
+    def times(self, factor: float) -> ExponentialSum:
+        """The sum of ``factor`` times the curve."""
+        return ExponentialSum(factor * self.linear, self.rates, factor * self.weights, self.error)
 
 
 def fit_exponential_sum(
@@ -79,13 +87,15 @@ def fit_exponential_sum(
     >>> fit_exponential_sum(lambda z: 1.0 / (1.0 + z**2), 10.0).error > 0.01  # arctan: its slope is not convex
     True
     """
-    unit = _scale(slope, largest)
+    largest, unit = _range(slope, largest)
     count = int(30.0 + 16.0 * np.log1p(largest / unit))
     z, between = _arguments(largest, unit, count), _arguments(largest, unit, 3 * count + 1)
     target, check = slope(z), slope(between)
     spacing = np.pi**2 / (12.0 - np.log(tolerance))
     if (target <= 0.0).any() or (check <= 0.0).any():  # a completely monotone slope that touches zero is zero
         return ExponentialSum(0.0, np.zeros(0), np.zeros(0), np.inf if (check != 0.0).any() else 0.0)
+    height = float(target[0])
+    target, check = target / height, check / height  # free of the unit in which payoffs are counted
     grid = np.exp(np.arange(np.log(0.02 / largest), np.log(60.0 / unit), spacing))
     rates, best, stalled = grid, ExponentialSum(0.0, grid[:0], grid[:0], np.inf), 0
     for round_ in range(_ROUNDS):
@@ -93,7 +103,7 @@ def fit_exponential_sum(
         error = float(np.abs((linear + np.exp(-np.outer(between, kept)) @ slopes) / check - 1.0).max())
         stalled = stalled + 1 if error > 0.5 * best.error else 0
         if error < best.error:
-            best = ExponentialSum(linear, read_only(kept), read_only(slopes / kept), error)
+            best = ExponentialSum(height * linear, read_only(kept), read_only(height * slopes / kept), error)
         if error <= tolerance or stalled == 3:
             break
         steps = np.exp(spacing * 0.5 ** (round_ + 1) * np.arange(-2.0, 3.0))
@@ -113,11 +123,54 @@ def _positive_fit(z: Array, target: Array, rates: Array) -> tuple[float, Array, 
     return float(found[0]), rates[kept], found[1:][kept]
 
 
-def _scale(slope: Callable[[Array], Array], largest: float) -> float:
-    """Where the slope has fallen to half of what it is at zero, or ``largest``."""
-    z = np.geomspace(1e-24 * largest, largest, 481)
-    fallen = slope(z) <= 0.5 * slope(np.zeros(1))
-    return float(z[fallen.argmax()]) if fallen.any() else largest
+def _range(slope: Callable[[Array], Array], largest: float) -> tuple[float, float]:
+    """The end of the range that matters, and where in it the slope has fallen to half of what it is at zero.
+
+    Where the slope has fallen by 100 orders of magnitude, what is left of the curve is nothing beside it.
+    """
+    z = largest * 1.12 ** np.arange(-2400.0, 1.0)  # 118 orders of magnitude
+    height = float(slope(np.zeros(1))[0])
+    if height == 0.0:
+        return largest, largest
+    relative = slope(z) / height
+    alive, fallen = np.flatnonzero(relative > _NOTHING), np.flatnonzero(relative <= 0.5)
+    end = float(z[alive[-1]]) if len(alive) and not np.isnan(relative).any() else largest
+    return end, float(z[fallen[0]]) if len(fallen) else largest
+
+
+@lru_cache(maxsize=128)
+def power_law_sum(beta: float, largest: float, tolerance: float = TOLERANCE) -> ExponentialSum:
+    r"""The exponential sum of ``1 - (1 + z)^-beta`` on [0, largest].
+
+    Up to a range of 18 orders of magnitude it is fitted. Beyond, the trapezoidal rule in ``log t`` is applied to
+
+    .. math:: (1 + z)^{-\beta - 1} = \frac{1}{\Gamma(\beta + 1)} \int_0^\infty t^{\beta} e^{-t (1 + z)}\, dt,
+
+    which takes some four times as many terms.
+
+    Examples
+    --------
+    >>> rule = power_law_sum(1.0, 1e40)
+    >>> z = np.array([1.0, 1e20, 1e40])
+    >>> slope = np.exp(-np.outer(z, rule.rates)) @ (rule.rates * rule.weights)
+    >>> bool(abs(slope * (1.0 + z) ** 2 - 1.0).max() < 1e-13), rule.error < 1e-13
+    (True, True)
+    """
+
+    def slope(z: Array) -> Array:
+        return beta * (1.0 + z) ** (-beta - 1.0)
+
+    if largest <= _FITTED:
+        return fit_exponential_sum(slope, largest, tolerance)
+    spacing = np.pi**2 / (12.0 - np.log(tolerance))
+    # Below the lowest node the integrand is t^beta, which loses a power of it; above the highest, e^-t.
+    lowest = np.log(tolerance) / (1.0 + beta) - np.log(largest)
+    logs = np.arange(lowest, np.log(4.0 - np.log(tolerance)), spacing)
+    rates = np.exp(logs)
+    weights = spacing * beta / gamma(beta + 1.0) * np.exp(beta * logs - rates)
+    z = np.append(0.0, np.geomspace(1e-3, largest, 997))
+    found = np.exp(-np.outer(z, rates)) @ (rates * weights)
+    return ExponentialSum(0.0, read_only(rates), read_only(weights), float(np.abs(found / slope(z) - 1.0).max()))
 
 
 def _arguments(largest: float, unit: float, count: int) -> Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 
 from fedshap._types import Array
@@ -68,3 +70,7 @@ class PACBound(LearningCurve):
         m, k = np.where(inside, z, self.threshold + 1.0), self.complexity
         root = np.sqrt(2.0 * k * (2.0 + np.log(m / k)))
         return np.where(inside, ((4.0 + root) / 2.0 - k / root) / m**1.5, 0.0)
+
+    @cached_property
+    def scale(self) -> float:
+        return 2.0 * self.threshold

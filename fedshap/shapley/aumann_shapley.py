@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fedshap._types import ArrayLike, PerAgent, Profile
 from fedshap.game import Game
-from fedshap.shapley.mixtures import mixture
+from fedshap.shapley.mixtures import mixture_of
 
 _NODES = 24  # of Gauss-Legendre in q on each panel
 _PANELS = 60  # halving towards zero: resolves exponents up to 2^59
@@ -67,7 +67,7 @@ def aumann_shapley_values(game: Game, s: ArrayLike, *, correction: bool = False)
     ('5e-02', '2e-03')
     """
     s = game.one_profile(s)
-    form = mixture(game.payoff, s)
+    form = mixture_of(game.payoff, s)
     n_classes = len(form.linear)
     sums = np.bincount(form.classes, weights=s, minlength=n_classes)  # (C,)
     squares = np.bincount(form.classes, weights=s**2, minlength=n_classes).astype(float)  # (C,)

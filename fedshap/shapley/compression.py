@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fedshap._types import Array, Profile
 from fedshap.payoffs.exponential_sums import TOLERANCE
-from fedshap.shapley.mixtures import Mixture
+from fedshap.payoffs.mixtures import Mixture
 
 DIRECT = 96
 """Up to this many agents each is her own point; beyond, compression is faster (tests/benchmarks measures it)."""

@@ -9,7 +9,7 @@ from fedshap._validation import everybody
 from fedshap.game import Game
 from fedshap.shapley import enumeration
 from fedshap.shapley.expansion import Expansion
-from fedshap.shapley.mixtures import mixture
+from fedshap.shapley.mixtures import mixture_of
 from fedshap.shapley.quadrature import CoalitionIntegrals
 from fedshap.shapley.values import choose_method
 
@@ -30,7 +30,7 @@ def shapley_expansion(game: Game, s: Profile) -> Expansion:
     True
     """
     if choose_method(game, "auto") == "quadrature":
-        return CoalitionIntegrals(mixture(game.payoff, s), s).expansion()
+        return CoalitionIntegrals(mixture_of(game.payoff, s), s).expansion()
     value, gradient = float(enumeration.exact_potential(game.payoff, s)), enumeration.exact_gradient(game.payoff, s)
     hessian = np.nan_to_num(enumeration.exact_hessian(game.payoff, s), posinf=1e12, neginf=-1e12)
     eigenvalues, vectors = np.linalg.eigh(-hessian)
@@ -70,6 +70,6 @@ def deviation_values(game: Game, s: ArrayLike, x: Array, agents: Agents = None) 
     if choose_method(game, "auto") == "quadrature":
         reach = s.copy()
         np.maximum.at(reach, who, x.max(axis=1, initial=0.0))
-        return CoalitionIntegrals(mixture(game.payoff, reach), s).deviation_values(x, who)
+        return CoalitionIntegrals(mixture_of(game.payoff, reach), s).deviation_values(x, who)
     rows = [enumeration.exact_deviations(game.payoff, s, int(i), row) for i, row in zip(who, x, strict=True)]
     return np.array(rows).reshape(x.shape)

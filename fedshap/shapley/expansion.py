@@ -22,9 +22,12 @@ class Expansion:
         Each of shape (n,); ``own`` is non-negative.
     shared : Array
         Shape (n, d).
+    magnitude : float
+        Size of the numbers whose sum ``value`` is: rounding is about 1e-16 of it.
     """
 
     value: float
     gradient: PerAgent
     own: PerAgent
     shared: Array
+    magnitude: float = 1.0

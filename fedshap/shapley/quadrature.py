@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from fedshap._types import Array, PerAgent, Profile
 from fedshap._validation import read_only
 from fedshap.payoffs.exponential_sums import TOLERANCE
+from fedshap.payoffs.mixtures import Mixture
 from fedshap.shapley.compression import DIRECT, compress, each_agent
 from fedshap.shapley.expansion import Expansion
-from fedshap.shapley.mixtures import Mixture
 
 _CHUNK = 2_000_000  # entries of one (r, q, k) block: about 16 MB, which stays near the processor's cache
 
@@ -94,9 +94,9 @@ class CoalitionIntegrals:
     Examples
     --------
     >>> import fedshap as fs
-    >>> from fedshap.shapley.mixtures import mixture
+    >>> from fedshap.shapley.mixtures import mixture_of
     >>> s = np.linspace(0.0, 2.0, 1000)
-    >>> surplus = mixture(fs.PowerLaw(1000), s)
+    >>> surplus = mixture_of(fs.PowerLaw(1000), s)
     >>> compressed, each = CoalitionIntegrals(surplus, s), CoalitionIntegrals(surplus, s, direct=True)
     >>> len(each.points.positions) // len(compressed.points.positions)
     4

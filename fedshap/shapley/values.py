@@ -29,6 +29,7 @@ otherwise raises: it never samples unasked. With ``tol`` quadrature is judged by
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias, overload
 
 import numpy as np
@@ -36,12 +37,14 @@ import numpy as np
 from fedshap._types import Array, ArrayLike, Jacobian, Order, PerAgent, Profile, RandomSource
 from fedshap._validation import as_count, as_generator, as_interval
 from fedshap.game import Game
-from fedshap.payoffs import LearningCurve, Payoff
+from fedshap.payoffs import Payoff
 from fedshap.payoffs.exponential_sums import TOLERANCE
 from fedshap.shapley import enumeration
 from fedshap.shapley import permutations as orders
-from fedshap.shapley.mixtures import has_mixture, mixture
+from fedshap.shapley.mixtures import mixture_of
 from fedshap.shapley.quadrature import CoalitionIntegrals
+
+_ADDS_UP = 1e-11  # of their sum: how far values may miss the surplus
 
 Method: TypeAlias = Literal["auto", "exact", "quadrature"]
 
@@ -65,7 +68,7 @@ class Estimate(NamedTuple):
 def shapley_values(game: Game, s: ArrayLike, *, method: Method = "auto", tol: float | None = ...) -> PerAgent: ...
 @overload
 def shapley_values(
-    game: Game, s: ArrayLike, *, method: Literal["permutation"], permutations: int = ..., rng: RandomSource
+    game: Game, s: ArrayLike, *, method: Literal["permutation"], permutations: int | None = ..., rng: RandomSource
 ) -> Estimate: ...
 def shapley_values(
     game: Game,
@@ -73,7 +76,7 @@ def shapley_values(
     *,
     method: str = "auto",
     tol: float | None = None,
-    permutations: int = 1000,
+    permutations: int | None = None,
     rng: RandomSource | None = None,
 ) -> PerAgent | Estimate:
     """Shapley value of each agent, Eq. (3) of the paper.
@@ -89,8 +92,8 @@ def shapley_values(
     tol : float, optional
         Relative error allowed to each entry, > 0; for quadrature alone. The rule is then chosen for it and compared
         with a finer one. Left out, the rule is made for 1e-14 and not compared.
-    permutations : int
-        Sample size of ``"permutation"``, at least 2.
+    permutations : int, optional
+        Sample size of ``"permutation"``, at least 2 and 1000 if left out; for it alone.
     rng : int or Generator
         Seed or generator; needed by ``"permutation"`` and by it alone.
 
@@ -115,18 +118,14 @@ def shapley_values(
     >>> bool((abs(values - fs.shapley_values(game, [3.0, 1.0, 0.5])) < 5 * errors).all())
     True
     """
-    if method == "permutation":
-        return _sample(game, s, permutations, rng, orders.marginal_contributions)
-    if choose_method(game, method, tol) == "quadrature":
-        return _rowwise(game, s, lambda x: _integrate(game, x, CoalitionIntegrals.values, tol))
-    return _rowwise(game, s, lambda x: enumeration.exact_values(game.payoff, x))
+    return _evaluate(_VALUES, game, s, method, tol, permutations, rng)
 
 
 @overload
 def shapley_gradient(game: Game, s: ArrayLike, *, method: Method = "auto", tol: float | None = ...) -> PerAgent: ...
 @overload
 def shapley_gradient(
-    game: Game, s: ArrayLike, *, method: Literal["permutation"], permutations: int = ..., rng: RandomSource
+    game: Game, s: ArrayLike, *, method: Literal["permutation"], permutations: int | None = ..., rng: RandomSource
 ) -> Estimate: ...
 def shapley_gradient(
     game: Game,
@@ -134,7 +133,7 @@ def shapley_gradient(
     *,
     method: str = "auto",
     tol: float | None = None,
-    permutations: int = 1000,
+    permutations: int | None = None,
     rng: RandomSource | None = None,
 ) -> PerAgent | Estimate:
     r"""Derivative of each agent's Shapley value in her own contribution, ``d phi_i / d s_i``.
@@ -149,18 +148,14 @@ def shapley_gradient(
     >>> fs.shapley_gradient(game, [3.0, 1.0, 0.0]).round(3)
     array([0.154, 0.435, 1.196])
     """
-    if method == "permutation":
-        return _sample(game, s, permutations, rng, orders.marginal_gradients)
-    if choose_method(game, method, tol) == "quadrature":
-        return _rowwise(game, s, lambda x: _integrate(game, x, CoalitionIntegrals.own_gradient, tol))
-    return _rowwise(game, s, lambda x: enumeration.exact_gradient(game.payoff, x))
+    return _evaluate(_GRADIENT, game, s, method, tol, permutations, rng)
 
 
 @overload
 def shapley_potential(game: Game, s: ArrayLike, *, method: Method = "auto", tol: float | None = ...) -> Array: ...
 @overload
 def shapley_potential(
-    game: Game, s: ArrayLike, *, method: Literal["permutation"], permutations: int = ..., rng: RandomSource
+    game: Game, s: ArrayLike, *, method: Literal["permutation"], permutations: int | None = ..., rng: RandomSource
 ) -> Estimate: ...
 def shapley_potential(
     game: Game,
@@ -168,7 +163,7 @@ def shapley_potential(
     *,
     method: str = "auto",
     tol: float | None = None,
-    permutations: int = 1000,
+    permutations: int | None = None,
     rng: RandomSource | None = None,
 ) -> Array | Estimate:
     """The potential ``P(s)`` whose own differences are the Shapley values; see the head of this module.
@@ -185,11 +180,7 @@ def shapley_potential(
     >>> bool(abs(difference - fs.shapley_values(game, s)[1]) < 1e-12)
     True
     """
-    if method == "permutation":
-        return _sample(game, s, permutations, rng, orders.coalition_averages)
-    if choose_method(game, method, tol) == "quadrature":
-        return _rowwise(game, s, lambda x: _integrate(game, x, CoalitionIntegrals.potential, tol))
-    return _rowwise(game, s, lambda x: enumeration.exact_potential(game.payoff, x))
+    return _evaluate(_POTENTIAL, game, s, method, tol, permutations, rng)
 
 
 def shapley_hessian(game: Game, s: ArrayLike) -> Jacobian:
@@ -216,9 +207,65 @@ def shapley_hessian(game: Game, s: ArrayLike) -> Jacobian:
     """
     s = game.one_profile(s)
     if choose_method(game, "auto") == "quadrature":
-        expansion = CoalitionIntegrals(mixture(game.payoff, s), s).expansion()
+        expansion = CoalitionIntegrals(mixture_of(game.payoff, s), s).expansion()
         return -np.diag(expansion.own) - expansion.shared @ expansion.shared.T
     return enumeration.exact_hessian(game.payoff, s)
+
+
+@dataclass(frozen=True)
+class _Quantity:
+    """One of the things computed here, by each of the three methods."""
+
+    exact: Callable[[Payoff, Profile], Array]
+    integral: Callable[[CoalitionIntegrals], Array | float]
+    sampled: Callable[[Payoff, Profile, Order], Array]
+
+
+_VALUES = _Quantity(enumeration.exact_values, CoalitionIntegrals.values, orders.marginal_contributions)
+_GRADIENT = _Quantity(enumeration.exact_gradient, CoalitionIntegrals.own_gradient, orders.marginal_gradients)
+_POTENTIAL = _Quantity(enumeration.exact_potential, CoalitionIntegrals.potential, orders.coalition_averages)
+
+
+def _evaluate(
+    quantity: _Quantity,
+    game: Game,
+    s: ArrayLike,
+    method: str,
+    tol: float | None,
+    permutations: int | None,
+    rng: RandomSource | None,
+) -> Array | Estimate:
+    """A quantity at every profile by the method asked for."""
+    if method == "permutation":
+        if tol is not None:
+            raise ValueError(f'tol is for quadrature; method="permutation" has standard errors instead; got tol={tol}')
+        return _sample(game, s, permutations, rng, quantity.sampled)
+    for name, given in (("permutations", permutations), ("rng", rng)):
+        if given is not None:
+            raise ValueError(f'{name} is for method="permutation" alone; got {name}={given} with method={method!r}')
+    profile = game.profile(s)
+    quadrature = choose_method(game, method, tol) == "quadrature"
+
+    def at(x: Profile) -> Array:
+        found = _integrate(game, x, quantity.integral, tol) if quadrature else quantity.exact(game.payoff, x)
+        if quantity is _VALUES:
+            _check_sum(game.payoff, x, found, tol)
+        return found
+
+    rows = [at(row) for row in profile.reshape(-1, game.n_agents)]
+    shape = np.shape(rows[0] if rows else at(np.zeros(game.n_agents)))
+    return np.array(rows).reshape((*profile.shape[:-1], *shape))
+
+
+def _check_sum(payoff: Payoff, s: Profile, values: PerAgent, tol: float | None) -> None:
+    """Values must add up to the surplus."""
+    gain, total = float(payoff.total_gain(s)), float(values.sum())
+    allowed = max(_ADDS_UP, 10.0 * (tol or 0.0)) * float(np.abs(values).sum()) + payoff.gain_noise(s)
+    if not abs(total - gain) <= allowed:
+        raise ValueError(
+            f"the Shapley values found for {payoff!r} add up to {total:.17g}, and the surplus that the data bring is "
+            f"{gain:.17g}: they miss it by {abs(total - gain):.2g}, more than {allowed:.2g}. They are not returned"
+        )
 
 
 def _integrate(
@@ -227,7 +274,7 @@ def _integrate(
     """A quantity by quadrature; with ``tol``, by a rule made for it and then by a finer one, which must agree."""
 
     def by_rule(tolerance: float) -> Array:
-        form = mixture(game.payoff, s, tolerance)
+        form = mixture_of(game.payoff, s, tolerance)
         if tol is not None and form.error > tol:
             raise ValueError(f"tol={tol:g} is not reached: the fitted exponential sum has an error of {form.error:.2g}")
         return np.asarray(quantity(CoalitionIntegrals(form, s, tolerance=tolerance)))
@@ -245,16 +292,20 @@ def choose_method(game: Game, method: str, tol: float | None = None) -> str:
     """Resolve ``"auto"`` and refuse a method that does not fit the game."""
     if method not in ("auto", "exact", "quadrature"):
         raise ValueError(f'method must be "auto", "exact", "quadrature" or "permutation"; got {method!r}')
-    small, curve = game.n_agents <= enumeration.MAX_EXACT, isinstance(game.payoff, LearningCurve)
-    automatic = "quadrature" if has_mixture(game.payoff) or (curve and not small) else "exact"
-    chosen = automatic if method == "auto" else method
+    small, payoff = game.n_agents <= enumeration.MAX_EXACT, game.payoff
+    mixed = False
+    if method == "quadrature" or (method == "auto" and not (small and payoff.fitted_mixture)):
+        mixed = payoff.mixture(np.zeros(game.n_agents)) is not None
+    chosen = ("quadrature" if mixed or not small else "exact") if method == "auto" else method
     if tol is not None:
         as_interval("tol", tol, 0.0, 1.0)
         if chosen == "exact":
             raise ValueError("tol is for quadrature: this game's coalitions are enumerated, exact but for rounding")
     reason = None
-    if chosen == "quadrature" and not has_mixture(game.payoff) and not curve:
-        reason = f"no exponential mixture is known for {type(game.payoff).__name__}"
+    if chosen == "quadrature" and not mixed:
+        reason = f"no exponential mixture is known for {type(payoff).__name__}"
+        if method == "auto":
+            reason += f", and exact enumeration takes at most {enumeration.MAX_EXACT} agents"
     elif chosen == "exact" and not small:
         reason = f"exact enumeration takes at most {enumeration.MAX_EXACT} agents, and this game has {game.n_agents}"
     if reason:
@@ -265,23 +316,15 @@ def choose_method(game: Game, method: str, tol: float | None = None) -> str:
     return chosen
 
 
-def _rowwise(game: Game, s: ArrayLike, function: Callable[[Profile], Array]) -> Array:
-    """Apply a function of one profile over the leading axes."""
-    profile = game.profile(s)
-    rows = [function(row) for row in profile.reshape(-1, game.n_agents)]
-    shape = (rows[0] if rows else function(np.zeros(game.n_agents))).shape
-    return np.array(rows).reshape((*profile.shape[:-1], *shape))
-
-
 def _sample(
     game: Game,
     s: ArrayLike,
-    permutations: int,
+    permutations: int | None,
     rng: RandomSource | None,
     statistic: Callable[[Payoff, Profile, Order], Array],
 ) -> Estimate:
     profile = game.one_profile(s)
-    count = as_count("permutations", permutations, minimum=2)
+    count = as_count("permutations", 1000 if permutations is None else permutations, minimum=2)
     if rng is None:
         raise ValueError('method="permutation" needs rng: a seed or a numpy Generator')
     return Estimate(*orders.sample_orders(game.payoff, profile, count, as_generator(rng), statistic))

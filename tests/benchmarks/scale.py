@@ -41,7 +41,7 @@ def measure(mechanism: str, n: int, capacity: float, seed: int) -> dict[str, flo
     found = fs.find_equilibrium(game, played)
     seconds = time.perf_counter() - start
     s, slope = found.contributions, played.marginal_utilities(game, found.contributions)
-    violation = np.where(s <= 0, np.maximum(slope, 0), np.where(s >= game.upper, np.maximum(-slope, 0), abs(slope)))
+    violation = np.where(s <= 0, np.maximum(slope, 0), np.where(s >= game.capacity, np.maximum(-slope, 0), abs(slope)))
     return {
         "seconds": seconds,
         "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
