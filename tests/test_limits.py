@@ -80,5 +80,5 @@ def test_a_steep_surplus_is_resolved() -> None:
 
 def test_other_payoffs_are_refused() -> None:
     custom = fs.CustomPayoff(lambda s: np.sqrt(s + 1.0), 3)
-    with pytest.raises(TypeError, match="CustomPayoff"):
+    with pytest.raises(ValueError, match="CustomPayoff"):
         fs.aumann_shapley_values(fs.Game(custom, fs.LinearCost([1.0] * 3)), [1.0, 1.0, 1.0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ class Certificate(NamedTuple):
 def regret(game: Game, mechanism: Mechanism, s: ArrayLike, *, agents: ArrayLike | None = None) -> float:
     """The most that any single agent gains by deviating from ``s``.
 
-    Every agent's utility is searched over her interval of contributions, by values alone: a grid from 1e-9 to 1e12
+    Every agent's utility is searched over her interval of contributions, by values alone: a grid from 1e-9 to 1e9
     units of the game (`Game.units`), no further than her capacity, twelve points to a decade, and evenly around what
     she gives; then eight finer grids around the best point. Without a capacity the grid is followed outwards while
     the utility rises. For utilities that are concave in the own contribution this finds the maximum; for others it
@@ -72,13 +73,14 @@ def certify(
     At stake is the most that the data are worth to any agent, or cost her, at ``s`` or at her best deviation, or what
     she gains by it. Payoffs and costs without any data do not count: they change nothing.
     """
-    utilities = partial(mechanism.deviation_utilities, game, s, agents=who)
+    utilities = partial(mechanism.deviation_utilities, game, s)
     x = _deviations(s[who], game, who, options.grid)
-    x, endless = _followed(game, mechanism, s, who, x)
-    gain, at_peak = np.zeros(len(who)), x[:, :1]
-    for _ in range(1 + options.refinements):
+    gain, at_peak, endless = np.zeros(len(who)), x[:, :1], np.zeros(len(who), dtype=bool)
+    for refinement in range(1 + options.refinements):
         # What she has now is evaluated beside every grid, by the same rules: their rounding is no gain.
-        here, values = np.split(utilities(np.hstack([s[who, None], x])), [1], axis=1)
+        here, values = np.split(utilities(np.hstack([s[who, None], x]), agents=who), [1], axis=1)
+        if refinement == 0:
+            x, values, endless = _followed(game, utilities, who, x, values)
         peak = values.argmax(axis=1)[:, None]
         gain = np.maximum(gain, (np.take_along_axis(values, peak, axis=1) - here)[:, 0])
         at_peak = np.take_along_axis(x, peak, axis=1)
@@ -99,21 +101,24 @@ def _stakes(game: Game, s: Profile, who: NDArray[np.intp], at_peak: Array) -> fl
 
 
 def _followed(
-    game: Game, mechanism: Mechanism, s: Profile, who: NDArray[np.intp], x: Array
-) -> tuple[Array, NDArray[np.bool_]]:
-    """Grids that reach beyond the peaks of agents without a capacity, and who still rises at the end of the world."""
-    x, units = x.copy(), game.units[who]
+    game: Game, utilities: Callable[..., Array], who: NDArray[np.intp], x: Array, values: Array
+) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Follow agents without a capacity whose utility rises up to the end of their grid.
+
+    Returns grids that reach beyond their peaks, the utilities there, and who still rises at the end of the world.
+    """
     rising = np.flatnonzero(np.isinf(game.capacity[who]))
-    while rising.size:
-        values = mechanism.deviation_utilities(game, s, x[rising], agents=who[rising])
-        best = np.take_along_axis(x[rising], values.argmax(axis=1)[:, None], axis=1)[:, 0]
+    while True:
+        best = np.take_along_axis(x[rising], values[rising].argmax(axis=1)[:, None], axis=1)[:, 0]
         rising = rising[best == x[rising, -1]]
-        if (x[rising, -1] > FARTHEST * units[rising]).any():
+        if not rising.size or (x[rising, -1] > FARTHEST * game.units[who[rising]]).any():
             break
+        x, values = x.copy(), values.copy()
         x[rising] = x[rising, -1:] * np.geomspace(1e-1, 1e24, x.shape[1])
+        values[rising] = utilities(x[rising], agents=who[rising])
     endless = np.zeros(len(who), dtype=bool)
     endless[rising] = True
-    return x, endless
+    return x, values, endless
 
 
 def _checked_agents(agents: ArrayLike, n_agents: int) -> NDArray[np.intp]:
@@ -126,10 +131,10 @@ def _checked_agents(agents: ArrayLike, n_agents: int) -> NDArray[np.intp]:
 
 
 def _deviations(s: PerAgent, game: Game, who: NDArray[np.intp], density: int) -> Array:
-    """Contributions to try for each agent, shape (m, P): geometrically over 21 decades around her unit, up to her
+    """Contributions to try for each agent, shape (m, P): geometrically over 18 decades around her unit, up to her
     capacity; and, evenly, up to four times what she gives."""
     units, most = game.units[who, None], game.capacity[who, None]
-    geometric = units * np.geomspace(1e-9, 1e12, 21 * density + 1)
+    geometric = units * np.geomspace(1e-9, 1e9, 18 * density + 1)
     even = np.minimum(np.maximum(4.0 * s[:, None], 16.0 * units), most) * np.linspace(0.0, 1.0, 33)
     last = np.where(np.isfinite(most), most, geometric[:, -1:])
     return np.sort(np.clip(np.hstack([even, geometric, s[:, None], last]), game.minimum[who, None], most))

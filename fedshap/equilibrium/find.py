@@ -42,7 +42,7 @@ def find_equilibrium(
         Largest regret accepted, > 0, relative to what is at stake: the most that the data are worth to any agent, or
         cost her (`Equilibrium.scale`). It does not depend on the unit of payoffs.
     start : array_like, optional
-        Profile to start from, shape (n,). If left out, ``min(units, capacity / 2)`` with `Game.units`, and, where
+        Profile to start from, shape (n,). If left out, ``min(units / n, capacity / 2)`` with `Game.units`, and, where
         payoffs are not known to be concave, places further out until one ends in an equilibrium.
     on_failure : {"raise", "return"}
         What to do with a point whose relative regret exceeds ``tol``.

@@ -25,7 +25,7 @@ class SolverOptions:
     audited : int
         Most agents whose deviations the certificate searches; of more, a random choice, the same each time.
     grid : int
-        Deviations to a decade that the certificate tries, over 21 decades around what is a unit in the game.
+        Deviations to a decade that the certificate tries, over 18 decades around what is a unit in the game.
     refinements : int
         Finer grids of 17 deviations each around the best one.
     starts : int

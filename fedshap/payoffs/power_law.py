@@ -111,8 +111,8 @@ class PowerLaw(LearningCurve):
 
 def _parameter(name: str, value: ArrayLike, maximum: float) -> Array:
     """A number, or one for each agent, in (0, maximum]."""
-    array = as_array(name, value)
-    if array.ndim > 1 or not array.size or not ((array > 0.0) & (array <= maximum)).all():
+    array = as_array(name, value, finite=False)
+    if array.ndim > 1 or not array.size or not ((array > 0.0) & (array <= maximum) & np.isfinite(array)).all():
         end = f"{maximum:g}]" if np.isfinite(maximum) else "inf)"
         raise ValueError(f"{name} must lie in (0, {end}, one number or one for each agent; got {value!r}")
     return array

@@ -49,7 +49,7 @@ def aumann_shapley_values(game: Game, s: ArrayLike, *, correction: bool = False)
 
     Raises
     ------
-    TypeError, ValueError
+    ValueError
         If the payoff is no exponential mixture, or ``s`` not a profile of the game.
 
     Notes

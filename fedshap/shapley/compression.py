@@ -20,6 +20,8 @@ DIRECT = 96
 """Up to this many agents each is her own point; beyond, compression is faster (tests/benchmarks measures it)."""
 
 _PANEL_RATIO = np.sqrt(2.0)
+_SMALL_RATIO = 16.0  # of the panels of small contributions
+_DEPTH = 8.0  # of which there are at most so many
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +66,9 @@ def compress(mixture: Mixture, s: Profile, tolerance: float = TOLERANCE) -> Poin
 
     An agent's factor ``(1-q) + q e^{-rate x}`` has its zeros at ``x = (log(q/(1-q)) + i pi) / rate``. On panels [0, a],
     [a, sqrt(2) a], [sqrt(2) a, 2a], ... with a = 1/(largest rate) they are far enough for 20 Chebyshev nodes to
-    interpolate its logarithm, and what is integrated, to about 1e-13; each digit less saves 1.4 nodes. Panels with no
-    more agents than nodes keep them.
+    interpolate its logarithm, and what is integrated, to about 1e-13 of the largest on the panel; each digit less
+    saves 1.4 nodes. What many agents miss adds up, so that [0, a] is split at a/16, a/256, ..., and nothing is a panel
+    of its own. Panels with no more agents than nodes keep them.
     """
     nodes = max(4, int(np.ceil(-1.4 * np.log10(tolerance))))
     positions, weights, classes, panels = [], [], [], []
@@ -86,9 +89,11 @@ def compress(mixture: Mixture, s: Profile, tolerance: float = TOLERANCE) -> Poin
 def _panels(s: Profile, members: NDArray[np.intp], first: float) -> list[NDArray[np.intp]]:
     """Split the members of a class by the panel in which their contributions lie."""
     x = s[members]
-    number = np.zeros(len(x))
-    beyond = x > first
+    # Who gives nothing is exact on her own: a million of her would add up what interpolation misses.
+    number = np.full(len(x), -_DEPTH - 2.0)
+    beyond, within = x > first, (x > 0.0) & (x <= first)
     number[beyond] = 1.0 + np.floor(np.log(x[beyond] / first) / np.log(_PANEL_RATIO))
+    number[within] = np.maximum(np.ceil(np.log(x[within] / first) / np.log(_SMALL_RATIO)), -_DEPTH)
     order = np.argsort(number, kind="stable")
     starts = np.flatnonzero(np.diff(number[order])) + 1
     return np.split(members[order], starts)

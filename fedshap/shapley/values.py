@@ -305,7 +305,7 @@ def choose_method(game: Game, method: str, tol: float | None = None) -> str:
     if chosen == "quadrature" and not mixed:
         reason = f"no exponential mixture is known for {type(payoff).__name__}"
         if method == "auto":
-            reason += f", and exact enumeration takes at most {enumeration.MAX_EXACT} agents"
+            reason += f", and enumeration takes at most {enumeration.MAX_EXACT} agents: it has {game.n_agents}"
     elif chosen == "exact" and not small:
         reason = f"exact enumeration takes at most {enumeration.MAX_EXACT} agents, and this game has {game.n_agents}"
     if reason:
