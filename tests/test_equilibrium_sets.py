@@ -56,6 +56,7 @@ def test_strictly_concave_games_have_one(mechanism: fs.Mechanism) -> None:
     assert_allclose(smallest.sum(), fs.find_equilibrium(game, mechanism).total)
 
 
+@pytest.mark.slow
 def test_a_flat_potential_of_a_custom_payoff_is_walked_to_its_ends() -> None:
     """Payoff min(S, 1) for each of three agents, smoothly: any total beyond 1 costs, and below it who gives is open."""
 
