@@ -18,7 +18,7 @@ PINNED = (
 
 
 def pins() -> str:
-    """One line a package; a local version such as ``+cpu`` names the build, so it goes."""
+    """One line a package; a local version such as ``+cpu`` names the build only."""
     head = f"# Written by `make pins` with Python {platform.python_version()}."
     lines = [f"{name}=={version(name).split('+')[0]}" for name in PINNED]
     return "\n".join([head, *lines, ""])
