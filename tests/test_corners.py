@@ -167,7 +167,6 @@ UNBOUNDED: dict[str, tuple[fs.Game, fs.Mechanism]] = {
 
 
 @pytest.mark.parametrize(("game", "mechanism"), UNBOUNDED.values(), ids=UNBOUNDED)
-@pytest.mark.filterwarnings("error")
 def test_contributing_without_bound_is_refused(game: fs.Game, mechanism: fs.Mechanism) -> None:
     with pytest.raises(ValueError, match="without bound"):
         fs.find_equilibrium(game, mechanism)

@@ -196,7 +196,6 @@ DIFFICULT: dict[str, tuple[fs.Game, float]] = {
 @each_of(fs.NoPayment, fs.ShapleyPayment)
 @pytest.mark.parametrize("start", [None, [0.0, 0.0, 0.0], [5.9, 6.0, 6.2]], ids=str)
 @pytest.mark.parametrize("name", DIFFICULT)
-@pytest.mark.filterwarnings("error")
 def test_a_payoff_that_is_not_concave_gets_a_true_certificate_or_a_refusal(
     name: str, start: list[float] | None, mechanism: fs.Mechanism
 ) -> None:

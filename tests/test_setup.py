@@ -16,6 +16,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from conftest import missing
+
 ROOT = Path(__file__).resolve().parent.parent
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf8")
@@ -68,6 +70,33 @@ def test_make_builds_where_the_folder_has_blanks_and_quotes(elsewhere: Path) -> 
     told = make(elsewhere, "CI=true", "site")
     assert f"<{elsewhere}/_toc.yml>" in told
     assert f"The book is in {elsewhere}/_build/html/index.html" in told
+
+
+# ---- what is run ---------------------------------------------------------------------------------------------
+
+
+def test_unit_leaves_out_what_is_slow() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--collect-only",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "tests/test_summation.py",
+    ]
+    everything, unit = (
+        subprocess.run([*command, *more], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+        for more in ([], ["--unit"])
+    )
+    assert {line.split("[")[1] for line in everything if "::" in line and line not in unit} == {"1000000]"}
+
+
+def test_unit_says_what_a_file_is_in_want_of(tmp_path: Path) -> None:
+    file = tmp_path / "test_it.py"
+    file.write_text("import numpy as np, no_such_package.part\n\ndef test_it():\n    from nor_this import one\n")
+    assert missing(file) == ["no_such_package", "nor_this"]
 
 
 # ---- versions -------------------------------------------------------------------------------------------------
