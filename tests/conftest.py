@@ -1,18 +1,68 @@
-"""The built book, shared by the tests that look at its pages."""
+"""What is run: everything, or with ``--unit`` the package alone; and the built book, shared by those who look at it."""
 
 from __future__ import annotations
 
-import fcntl
+import ast
 import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+BOOK_TESTS = ("test_browser.py", "test_notebooks.py", "test_site.py")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--unit",
+        action="store_true",
+        help="the package alone: no chapters or pages, nothing slow, nothing that needs a package not installed here",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.unit:
+        config.option.doctest_ignore_import_errors = True
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With ``--unit``, pass over files about the book and those that need what is not installed."""
+    if not config.option.unit or collection_path.suffix != ".py":
+        return None
+    return True if collection_path.name in BOOK_TESTS or missing(collection_path) else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With ``--unit``, leave out the chapters and the tests marked slow."""
+    if config.option.unit:
+        kept = [item for item in items if item.path.suffix != ".ipynb" and not item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+        items[:] = kept
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Nothing is passed over in silence."""
+    if config.option.unit:
+        for path in sorted(Path(__file__).parent.glob("*.py")):
+            if path.name not in BOOK_TESTS and (lacks := missing(path)):
+                terminalreporter.write_line(f"left out: {path.name}, for want of {', '.join(lacks)}")
+
+
+def missing(path: Path) -> list[str]:
+    """Packages that a test file imports and that are not installed; training stands for torch."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module}
+    tops = {"torch" if name.startswith("fedshap.federated") else name.split(".")[0] for name in names}
+    return sorted(top for top in tops if find_spec(top) is None)
 
 
 class Build(NamedTuple):
@@ -35,6 +85,8 @@ def build_book(target: Path, book: Path = ROOT / "book", toc: Path = ROOT / "_to
 @pytest.fixture(scope="session")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
     """The book, built once per test run however many workers ask for it."""
+    import fcntl  # not on Windows, where the package's tests run but not these
+
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent

@@ -17,6 +17,7 @@ from typing import Any
 import hypothesis
 import mpmath as mp
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
@@ -298,6 +299,20 @@ def plain_group_totals(data: str, s: np.ndarray) -> np.ndarray:
     sums = s.reshape(3, 10).sum(axis=1)
     return (1.0 + np.array(APPENDIX_E[data]) @ sums) ** -2.0
 
+
+# ---- mechanisms: what holds for all is tested for all --------------------------------------------------
+
+MECHANISMS = (fs.NoPayment(), fs.CostSharing(0.6), fs.ShapleyPayment(), fs.AccuracyShaping(0.01))
+"""Every mechanism of the package, each with the parameter that the tests play it with."""
+
+
+def each_of(*kinds: type[fs.Mechanism]) -> pytest.MarkDecorator:
+    """Run a test once for each of these kinds of `MECHANISMS`, with the kind's name as its id."""
+    chosen = [mechanism for mechanism in MECHANISMS if isinstance(mechanism, kinds)]
+    return pytest.mark.parametrize("mechanism", chosen, ids=lambda mechanism: type(mechanism).__name__)
+
+
+every_mechanism = each_of(fs.Mechanism)
 
 # ---- strategies of the property tests -----------------------------------------------------------------
 

@@ -28,7 +28,8 @@ def distance(a, b):
     ("model", "contributions", "rounds"),
     [
         *((model, s, 2) for model in SHAPES if model != "resnet18" for s in ([1, 0, 2, 3], [2.4, 0.1, 0, 1.75])),
-        ("resnet18", [0.5, 0.25, 0.3, 0], 1),  # eleven million weights: a second or two per step
+        # eleven million weights: a second or two per step
+        pytest.param("resnet18", [0.5, 0.25, 0.3, 0], 1, marks=pytest.mark.slow),
     ],
 )
 def test_both_backends_give_the_same(model, contributions, rounds):

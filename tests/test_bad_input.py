@@ -188,7 +188,6 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
 
 
 @pytest.mark.parametrize(("call", "message"), REFUSED.values(), ids=REFUSED)
-@pytest.mark.filterwarnings("error")
 def test_refused_by_name(call: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=rf"(?s)^(every entry of |each row of )?{message}"):
         call()

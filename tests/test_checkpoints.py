@@ -60,6 +60,7 @@ def start_child(path, before="", **settings):
     return subprocess.Popen([sys.executable, "-c", code, str(path)])
 
 
+@pytest.mark.slow
 def test_killed_from_outside_and_resumed(tmp_path):
     path, rounds = tmp_path / "run.safetensors", 20_000
     child = start_child(path, rounds=rounds)
@@ -83,6 +84,7 @@ def test_killed_from_outside_and_resumed(tmp_path):
     assert losses.tolist() == uninterrupted.losses.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["os.fsync", "pathlib.Path.replace"])
 def test_killed_while_it_saves_and_resumed(tmp_path, whole, moment):
     """The third save gets as far as a file of another name, the second one's is what the run resumes from."""

@@ -7,12 +7,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fedshap as fs
-from games import THREE_AGENTS
+from games import THREE_AGENTS, each_of, every_mechanism
 
 STEP = 1.5
 BOX = fs.Game(fs.PowerLaw(3), fs.LinearCost([0.10, 0.25, 0.40]), capacity=[1.2, 5.0, 2.0])
-MECHANISMS = [fs.NoPayment(), fs.CostSharing(0.6), fs.ShapleyPayment(), fs.AccuracyShaping(0.01)]
-every_mechanism = pytest.mark.parametrize("mechanism", MECHANISMS, ids=lambda m: type(m).__name__)
 
 
 def multiplier(s: np.ndarray, slope: np.ndarray, step: float, upper: np.ndarray) -> np.ndarray:
@@ -104,7 +102,7 @@ def test_a_seed_settles_the_path() -> None:
     assert (draw(3) != draw(4)).any()
 
 
-@pytest.mark.parametrize("mechanism", MECHANISMS[:3], ids=lambda m: type(m).__name__)
+@each_of(fs.NoPayment, fs.CostSharing, fs.ShapleyPayment)
 @pytest.mark.parametrize("game", [THREE_AGENTS, BOX], ids=["no capacity", "capacities"])
 def test_dynamics_lead_to_the_equilibrium(mechanism: fs.Mechanism, game: fs.Game) -> None:
     path = fs.best_response_dynamics(game, mechanism, step=1.0, steps=1500)

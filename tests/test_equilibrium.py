@@ -14,6 +14,7 @@ import fedshap as fs
 from games import (
     APPENDIX_E,
     EXAMPLES,
+    MECHANISMS,
     THREE_AGENTS,
     TWO_AGENTS,
     Known,
@@ -30,8 +31,6 @@ from games import (
 )
 
 TOL = 1e-9  # find_equilibrium's own default
-MECHANISMS = [fs.NoPayment(), fs.CostSharing(0.6), fs.ShapleyPayment(), fs.AccuracyShaping(0.01)]
-every_mechanism = pytest.mark.parametrize("mechanism", MECHANISMS, ids=lambda m: type(m).__name__)
 
 
 # ---- known answers -------------------------------------------------------------------------------------

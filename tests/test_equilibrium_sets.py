@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import fedshap as fs
+from games import each_of
 
 LINEAR = fs.RandomDiscovery([[0.5, 0.1], [0.25, 0.2], [0.25, 0.0], [0.0, 0.7]])
 
@@ -46,11 +47,7 @@ def test_the_baseline_is_the_largest_without_payments(monkeypatch: pytest.Monkey
     assert fs.accuracy_gain(game, fs.ShapleyPayment()) == pytest.approx((1 - 1 / 7) / (1 - 1 / 4))
 
 
-@pytest.mark.parametrize(
-    "mechanism",
-    [fs.NoPayment(), fs.CostSharing(0.5), fs.ShapleyPayment()],
-    ids=lambda mechanism: type(mechanism).__name__,
-)
+@each_of(fs.NoPayment, fs.CostSharing, fs.ShapleyPayment)
 def test_strictly_concave_games_have_one(mechanism: fs.Mechanism) -> None:
     game = fs.Game(fs.PowerLaw(4, beta=0.5), fs.LinearCost([0.05, 0.1, 0.1, 0.3]), 20.0)
     smallest, largest, guaranteed = fs.equilibrium_range(game, mechanism)
@@ -59,6 +56,7 @@ def test_strictly_concave_games_have_one(mechanism: fs.Mechanism) -> None:
     assert_allclose(smallest.sum(), fs.find_equilibrium(game, mechanism).total)
 
 
+@pytest.mark.slow
 def test_a_flat_potential_of_a_custom_payoff_is_walked_to_its_ends() -> None:
     """Payoff min(S, 1) for each of three agents, smoothly: any total beyond 1 costs, and below it who gives is open."""
 

@@ -48,6 +48,7 @@ def test_many_equal_agents_share_evenly(name: str) -> None:
     assert_allclose(values, np.full(n, total[0] / n), rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_the_power_law_is_the_same_either_way() -> None:
     n = 300
     rng = np.random.default_rng(1)

@@ -17,6 +17,7 @@ from games import (
     Plain,
     brute_shapley,
     custom_case,
+    every_mechanism,
     linear_cost,
     power_cost,
     random_cases,
@@ -24,8 +25,6 @@ from games import (
 )
 
 ROUNDING = 1e-12
-MECHANISMS = [fs.NoPayment(), fs.CostSharing(0.7), fs.ShapleyPayment(), fs.AccuracyShaping(0.05)]
-every_mechanism = pytest.mark.parametrize("mechanism", MECHANISMS, ids=lambda m: type(m).__name__)
 
 RATES = [0.3, 0.05, 0.15, 0.4]
 Setting = tuple[fs.Game, Plain, OwnCost]

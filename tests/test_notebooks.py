@@ -66,7 +66,7 @@ def test_a_chapter_is_stored_as_it_was_run(chapter):
 
 
 def test_the_contents_list_every_chapter():
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf8"))
     listed = [toc["root"]] + [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
     assert len(listed) == len(set(listed))
     assert {path.stem for path in CHAPTERS} <= set(listed)

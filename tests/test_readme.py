@@ -1,4 +1,5 @@
-"""The README: its example runs (as a doctest), its commands exist and its links lead somewhere."""
+"""The README and the guide for contributors: their examples run (as doctests), their commands exist and their links
+lead somewhere."""
 
 from __future__ import annotations
 
@@ -6,8 +7,11 @@ import doctest
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf8")
+PAGES = ["README.md", "CONTRIBUTING.md"]
 
 
 def test_the_example_is_a_doctest_that_solves_a_game():
@@ -17,14 +21,18 @@ def test_the_example_is_a_doctest_that_solves_a_game():
     assert any(example.want for example in examples)
 
 
-def test_every_make_target_it_names_exists():
-    named = set(re.findall(r"\bmake ([a-z]+)\b", "\n".join(re.findall(r"`[^`]*`|^```.*?^```", README, re.M | re.S))))
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+@pytest.mark.parametrize("page", PAGES)
+def test_every_make_target_it_names_exists(page):
+    text = (ROOT / page).read_text(encoding="utf8")
+    code = "\n".join(re.findall(r"`[^`]*`|^```.*?^```", text, re.MULTILINE | re.DOTALL))
+    named = set(re.findall(r"\bmake (?:[A-Z]+=\S* )?([a-z]+)\b", code))
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf8"), re.MULTILINE))
     assert {"book", "test"} <= named
     assert named <= targets
 
 
-def test_every_relative_link_leads_to_a_file():
-    links = re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", README)
+@pytest.mark.parametrize("page", PAGES)
+def test_every_relative_link_leads_to_a_file(page):
+    links = re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", (ROOT / page).read_text(encoding="utf8"))
     paths = [link for pair in links for link in pair if link and not re.match(r"[a-z]+:|#", link)]
     assert [path for path in paths if not (ROOT / path.split("#")[0]).exists()] == []

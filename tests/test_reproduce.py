@@ -154,6 +154,7 @@ def test_the_fit_is_in_the_record(result):
     assert fit["by_chance"][0]["weights"] == result["repetitions"][0]["games"]["fitted"]["weights"]
 
 
+@pytest.mark.slow
 def test_a_killed_command_goes_on_to_the_same_numbers(result, tmp_path, trained):
     process = subprocess.Popen(
         [sys.executable, "-m", "fedshap", *command(tmp_path, "--seeds", "1")], cwd=ROOT, stderr=subprocess.DEVNULL
@@ -180,6 +181,7 @@ def different_runs(record: dict) -> set[tuple[float, ...]]:
     return {tuple(np.round(s, 6)) for s in [*record["repetitions"][0]["fit"]["contributions"], *profiles]}
 
 
+@pytest.mark.slow
 def test_seeds_are_added_and_nothing_is_overwritten(result, tmp_path, trained, capsys):
     assert main(command(tmp_path, "--seeds", "1", "--keep")) == 0
     assert numbers(read(tmp_path)) == numbers(result)

@@ -18,7 +18,7 @@ from bs4 import BeautifulSoup, Tag
 from conftest import build_book
 
 ROOT = Path(__file__).resolve().parent.parent
-TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf8"))
 CONTENTS = [TOC["root"]] + [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
 
 # Attributes that make a browser fetch something; <a href> is followed only by the reader's own click.

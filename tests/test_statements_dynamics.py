@@ -401,6 +401,7 @@ def test_single_best_replies_climb(seed):
         height = phi(s)
 
 
+@pytest.mark.slow
 @draws
 @given(seeds)
 def test_residual_bounds_regret(seed):

@@ -74,6 +74,7 @@ def test_prop_2_2_equilibria_are_fixed_points(numbers):
     assert nash(u, choices) == fixed_points(u, choices)
 
 
+@pytest.mark.slow
 @draws
 @given(st.integers(0, 10**6), st.sampled_from([fs.NoPayment(), fs.ShapleyPayment()]))
 def test_prop_2_2_an_equilibrium_is_everybodys_best_response(seed, mechanism):
@@ -217,6 +218,7 @@ def test_thm_no_less_than_alone_no_more_without_payments(jumps, costs):
             assert s[i] <= alone.index(max(alone))
 
 
+@pytest.mark.slow
 @draws
 @given(st.integers(0, 10**6))
 def test_thm_no_less_than_alone_on_the_continuum(seed):

@@ -154,6 +154,7 @@ def test_eq_25_is_an_upper_bound_with_capacities(seed):
     assert found(seed, FREE, capped=True).total <= law.inverse(rates.min()) + 1e-9
 
 
+@pytest.mark.slow
 @draws
 @given(seeds)
 def test_def_3_6_and_def_3_7_of_the_package(seed):

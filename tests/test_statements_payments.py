@@ -332,6 +332,7 @@ def test_example_7_in_closed_form():
     assert games.brute_regret(utility, found.tolist(), upper) < 1e-7
 
 
+@pytest.mark.slow
 @draws
 @given(st.lists(st.floats(0.02, 0.7), min_size=3, max_size=6))
 def test_example_7_nobody_is_better_off_than_alone(rates):

@@ -342,6 +342,7 @@ def test_prop_equilibrium_set_affine(seed):
 # ---- how high the hill is ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @draws
 @given(st.integers(3, 5), st.data())
 def test_potential_between_surplus_and_harmonic_multiple(n, data):

@@ -165,6 +165,7 @@ def test_thm_joining_by_exhaustion(numbers, costs, sixths):
         assert s[i] >= alone.index(max(alone))
 
 
+@pytest.mark.slow
 @draws
 @given(st.integers(0, 10**6))
 def test_thm_joining_with_weights(seed):
@@ -239,6 +240,7 @@ def test_remedy_of_the_payoff_of_those_who_take_part(first, second, third, s):
         assert shares[i] >= payoffs[i][tuple(s[j] if j == i else 0 for j in range(3))]
 
 
+@pytest.mark.slow
 @draws
 @given(st.floats(0.1, 1.0), st.floats(0.1, 1.0), st.lists(st.floats(0.05, 3.0), min_size=3, max_size=3))
 def test_thm_joining_an_untrained_model_is_lost(alpha, beta, rates):

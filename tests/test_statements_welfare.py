@@ -147,6 +147,7 @@ def drawn_game(seed):
     return rng, case, fs.Game(case.payoff, cost, capacity=upper), own, upper
 
 
+@pytest.mark.slow
 @draws
 @given(seeds)
 def test_thm_4_8_on_the_continuum(seed):
@@ -256,6 +257,7 @@ def test_thm_4_8_fails_for_two_agents_too():
     assert welfare[1] > 1.05 * welfare[0]
 
 
+@pytest.mark.slow
 @draws
 @given(
     st.lists(st.lists(st.integers(0, 10), min_size=3, max_size=3), min_size=3, max_size=3),

@@ -107,7 +107,7 @@ def test_the_rule_integrates_every_product_it_may_meet():
             assert ours == pytest.approx(reference, rel=1e-13)
 
 
-@pytest.mark.parametrize("n", [100, 10_000, 1_000_000])
+@pytest.mark.parametrize("n", [100, 10_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 def test_the_equilibrium_of_equal_agents_solves_their_one_equation(n):
     rate = n / 4
     game = fs.Game(fs.PowerLaw(n), fs.LinearCost(np.full(n, rate)))

@@ -213,6 +213,7 @@ def test_float32_is_float64_up_to_rounding(federation):
     np.testing.assert_allclose(parameters(single), theta, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_trained_on_everything_every_group_reaches_85_percent():
     digits = partition(load_dataset(), rng=0)
     result = train(digits, digits.batches(8))
