@@ -8,7 +8,7 @@ of ``d`` features; clients are indexed by ``i``, their groups by ``t`` in 0..T-1
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,8 @@ class Dataset:
         Number of classes, at least 2.
     name : str
         What the data set is called in results.
+    verified : bool
+        Whether checksums say that the content is what is published under that name, as :func:`load_dataset` finds out.
 
     Raises
     ------
@@ -51,6 +53,7 @@ class Dataset:
     labels: Labels
     n_classes: int
     name: str = "custom"
+    verified: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         inputs = _as_inputs(self.inputs)
