@@ -96,7 +96,7 @@ HEAVY = {
     "sklearn": ("federated",),
     "safetensors": ("federated",),
     "sympy": (),
-    "torch": ("federated", "paper.command"),
+    "torch": ("federated",),
     "torchvision": ("federated",),
     "tqdm": ("federated",),
 }

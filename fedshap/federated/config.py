@@ -101,6 +101,13 @@ def as_contributions(name: str, value: ArrayLike, federation: Federation, batch_
     return read_only(array)
 
 
+def as_device(device: str) -> str:
+    """The device meant: ``"auto"`` is a GPU if there is one; others are left to :class:`TrainingConfig` to check."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def _check_device(device: str) -> None:
     if not isinstance(device, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:k'; got {device!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import time
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 import fedshap
@@ -124,6 +126,12 @@ def versions() -> dict[str, str]:
     """Versions of what computes."""
     packages = {name: version(name) for name in ("numpy", "scipy", "torch")}
     return {"python": platform.python_version(), "fedshap": fedshap.__version__, **packages}
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What it computes on."""
+    gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else None
+    return {"architecture": platform.machine(), "processors": os.cpu_count(), "gpu": gpu}
 
 
 def _outcome(result: TrainingResult) -> dict[str, Any]:

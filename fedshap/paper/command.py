@@ -9,8 +9,6 @@ same folder and data set ends with a message that says which process is at work.
 
 from __future__ import annotations
 
-import os
-import platform
 import shutil
 import statistics
 from collections.abc import Mapping, Sequence
@@ -20,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from fedshap._files import as_path, claimed, write_json
 from fedshap._validation import as_count
 from fedshap.federated import Dataset, TrainingConfig, contribution_grid, load_dataset
-from fedshap.federated.store import RunStore, versions
+from fedshap.federated.config import as_device
+from fedshap.federated.store import RunStore, machine, versions
 from fedshap.federated.training import progress_bar
 from fedshap.paper.experiment import Clients, deal_out, expected_clients, f1_score, fits, play, ratio
 from fedshap.paper.published import SPREAD, TABLE_1, WEIGHTS
@@ -171,10 +169,8 @@ def table1(
     games = _games(dataset, weights, untrained)
     name = f"table1_{dataset}{'_quick' if quick else ''}"
     path, folder = as_path("out", out) / f"{name}.json", as_path("out", out) / f".{name}"
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     names = ("model", "rounds", "batch_size", "learning_rate", "dtype")
-    config = TrainingConfig(**{each: getattr(experiment, each) for each in names}, device=device)
+    config = TrainingConfig(**{each: getattr(experiment, each) for each in names}, device=as_device(device))
     with claimed(path.with_name(f".{name}.lock"), str(path)):
         if path.exists() and not force:
             raise ValueError(f"{path} is finished; --force replaces it")
@@ -187,7 +183,7 @@ def table1(
                 if loaded is not None:
                     runs = RunStore(deal_out(experiment, loaded, seed), replace(config, seed=seed), folder, bar)
                 repetitions.append(repeat(experiment, seed, games, runs))
-        about = _about(experiment, device, quick, loaded)
+        about = _about(experiment, config.device, quick, loaded)
         write_json(path, about | {"summary": summary(repetitions), "repetitions": repetitions})
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
@@ -224,7 +220,6 @@ def _guess(experiment: Experiment, n_games: int) -> int:
 def _about(experiment: Experiment, device: str, quick: bool, data: Dataset | None) -> dict[str, Any]:
     """Everything in the result but the numbers; ``data`` is None where nothing is trained."""
     name = experiment.dataset
-    gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else None
     return {
         "what": f"Table 1 of the paper for {name}: as printed, rerun, and at certified equilibria",
         "dataset": name,
@@ -232,7 +227,7 @@ def _about(experiment: Experiment, device: str, quick: bool, data: Dataset | Non
         "date": date.today().isoformat(),
         "versions": versions(),
         "device": device,
-        "machine": {"architecture": platform.machine(), "processors": os.cpu_count(), "gpu": gpu},
+        "machine": machine(device),
         "settings": asdict(experiment) | {"movers": experiment.movers, "step": STEP, "beta": BETA},
         "costs": "App. E" if experiment.rate_limit else f"uniform up to {COST_TO_WORTH} of the mean own weight",
         "trained": data is not None,
