@@ -283,6 +283,30 @@ def test_a_draw_that_leaves_a_client_without_rows_is_repeated():
         assert min(len(data) for data in federation.train + federation.test) >= 1
 
 
+@pytest.mark.parametrize("test_fraction", [1e-9, 0.3, 0.99, 1 - 1e-9])
+def test_everybody_trains_and_tests_at_any_test_fraction(test_fraction):
+    """The smallest hand is a row to train and one to test on, and as few rows as that are dealt out."""
+    settings = {"concentration": 1e6, "test_fraction": test_fraction}  # nearly equal shares: two rows each
+    federation = partition_dirichlet(numbered(6), n_clients=3, rng=0, **settings)
+    assert [len(part) for part in federation.train + federation.test] == [1] * 6
+    for each in (
+        partition_dirichlet(numbered(40, 40), n_clients=4, concentration=0.5, test_fraction=test_fraction, rng=1),
+        partition_label_shares(numbered(40, 40), (0.7, 0.5, 0.3), test_fraction=test_fraction, rng=1),
+    ):
+        for train, test in zip(each.train, each.test, strict=True):
+            size = len(train) + len(test)
+            assert len(test) == min(max(round(test_fraction * size), 1), size - 1)
+
+
+def test_a_hand_of_one_row_is_drawn_again():
+    """Over many draws hands of two occur, the smallest allowed, and never one of one row."""
+    smallest = []
+    for seed in range(200):
+        federation = partition_dirichlet(numbered(5, 5), n_clients=3, concentration=1.0, rng=seed)
+        smallest.append(min(len(a) + len(b) for a, b in zip(federation.train, federation.test, strict=True)))
+    assert set(smallest) == {2, 3}
+
+
 def test_a_class_nobody_has_is_no_obstacle():
     data = Dataset(np.linspace(0, 1, 60)[:, None, None, None], np.arange(60) % 2, n_classes=4)
     federation = partition_dirichlet(data, n_clients=3, concentration=1.0, rng=0)

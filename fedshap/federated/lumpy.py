@@ -78,8 +78,9 @@ def _table(path: Path) -> Array:
         reader = csv.reader(file)
         try:
             header = next(reader, [])
-            if sorted(header) != sorted((*limits, *LEAKS)):
-                raise ValueError(f"must have the columns {', '.join((*limits, *LEAKS))}; got {', '.join(header)}")
+            expected = (*FEATURES, *LEAKS, LABEL)
+            if sorted(header) != sorted(expected):
+                raise ValueError(f"must have the columns {', '.join(expected)}; got {', '.join(header)}")
             places = [header.index(column) for column in limits]
             rows = [(reader.line_num, _numbers(row, header, places)) for row in reader if row]
         except (ValueError, csv.Error) as error:
@@ -91,7 +92,7 @@ def _table(path: Path) -> Array:
     for row, column in np.argwhere(wrong)[:1]:
         name, allowed = list(limits)[column], f"in [{low[column]:g}, {high[column]:g}]"
         raise ValueError(
-            f"{path}, line {rows[row][0]}, column {name}: must be {'0 or 1' if name == LABEL else allowed}; "
+            f"{path}, line {rows[row][0]}: column {name} must be {'0 or 1' if name == LABEL else allowed}; "
             f"got {table[row, column]:g}. {ADVICE}"
         )
     return table
@@ -105,7 +106,7 @@ def _numbers(row: Sequence[str], header: Sequence[str], places: Sequence[int]) -
         return [float(row[place]) for place in places]
     except ValueError:
         place = next(place for place in places if not _is_number(row[place]))
-        raise ValueError(f"column {header[place]}: must be a number; got {row[place]!r}") from None
+        raise ValueError(f"column {header[place]} must be a number; got {row[place]!r}") from None
 
 
 def _is_number(cell: str) -> bool:

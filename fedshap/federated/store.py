@@ -105,7 +105,8 @@ class RunStore:
             shapes["confusion"] = (self.federation.n_clients, 2, 2)
         try:
             for name, shape in shapes.items():
-                got = as_array(name, record.get(name, "nothing"), minimum=0.0).shape
+                most = 1.0 if name.endswith("accuracies") else None
+                got = as_array(name, record.get(name, "nothing"), minimum=0.0, maximum=most).shape
                 if got != shape:
                     raise ValueError(f"{name} must have shape {shape}; got {got}")
             if "confusion" not in record:
