@@ -26,7 +26,10 @@ _LOCKED_BYTE = 1 << 30  # Windows locks bytes and lets nobody read them: one bey
 def as_path(name: str, value: str | os.PathLike[str]) -> Path:
     """Check that ``value`` is a path and expand a ``~`` at its beginning."""
     try:
-        return Path(value).expanduser()
+        path = Path(value).expanduser()
+        if "\0" in str(path):
+            raise TypeError("no name has a null character")
+        return path
     except (TypeError, RuntimeError) as error:  # RuntimeError: ~nobody
         raise ValueError(f"{name} must be a path; got {value!r} ({error})") from error
 

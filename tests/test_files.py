@@ -190,7 +190,7 @@ def test_home_is_expanded(monkeypatch, tmp_path):
     assert as_path("out", Path("a") / "~") == Path("a/~")
 
 
-@pytest.mark.parametrize("value", [3, None, ["a"], "~nobody-of-this-name/x"])
+@pytest.mark.parametrize("value", [3, None, ["a"], b"x", "a\0b", "~nobody-of-this-name/x"])
 def test_what_is_no_path_is_refused(value):
     with pytest.raises(ValueError, match=rf"out must be a path; got {re.escape(repr(value))}"):
         as_path("out", value)

@@ -114,6 +114,21 @@ def test_partition_refuses(traceable, arguments, message):
         partition(traceable, **{"rng": 0, **arguments})
 
 
+@pytest.mark.parametrize(
+    ("way", "more"),
+    [
+        (partition, {}),
+        (partition_label_shares, {}),
+        (partition_dirichlet, {"n_clients": 2, "concentration": 1.0}),
+    ],
+    ids=["rotated", "label shares", "dirichlet"],
+)
+@pytest.mark.parametrize("dataset", [None, "digits", np.zeros((9, 3))], ids=["nothing", "a name", "an array"])
+def test_what_is_no_data_set_is_refused(way, more, dataset):
+    with pytest.raises(ValueError, match="dataset must be a Dataset, which load_dataset reads; got"):
+        way(dataset, rng=0, **more)
+
+
 def test_partition_refuses_rows():
     with pytest.raises(ValueError, match="dataset must hold images to be rotated; got .*partition_dirichlet"):
         partition(load_dataset("quadratic"), rng=0)
@@ -326,7 +341,7 @@ def test_a_class_nobody_has_is_no_obstacle():
         ((20, 0), {}, "got 0 positives and 20 negatives for shares"),
         ((20, 20), {"shares": (0.5,) * 30}, "dataset must give every agent a row to train and one to test on"),
         ((20, 20), {"test_fraction": 0.0}, "test_fraction must lie in"),
-        ((20, 20), {"test_fraction": 1.0}, "test_fraction must lie below 1"),
+        ((20, 20), {"test_fraction": 1.0}, "test_fraction must lie in [(]0, 1[)], or"),
         ((20, 20), {"rng": None}, "rng"),
     ],
 )
@@ -347,7 +362,7 @@ def test_label_shares_refuse(sizes, arguments, message):
         ({"concentration": np.inf}, "concentration must lie in"),
         ({"concentration": "much"}, "concentration must be a number"),
         ({"test_fraction": 0.0}, "test_fraction must lie in"),
-        ({"test_fraction": 1.0}, "test_fraction must lie below 1"),
+        ({"test_fraction": 1.0}, "test_fraction must lie in [(]0, 1[)], or"),
         ({"rng": -1}, "rng"),
     ],
 )

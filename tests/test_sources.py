@@ -58,6 +58,10 @@ def test_unknown_name_lists_the_known_ones():
     known = "'digits', 'breast-cancer', 'mnist', 'fashion-mnist', 'cifar10', 'lumpy', 'quadratic'"
     with pytest.raises(ValueError, match=rf"name must be one of {known}; got 'mnits'"):
         load_dataset("mnits")
+    with pytest.raises(ValueError, match=r"name must be one of .*; got \['mnist'\]"):
+        load_dataset(["mnist"])
+    with pytest.raises(ValueError, match="root must be a path; got 3"):
+        load_dataset("lumpy", 3)
 
 
 @pytest.mark.parametrize(("name", "package"), [("digits", "sklearn"), ("mnist", "torchvision")])

@@ -269,7 +269,7 @@ def test_an_interrupted_command_says_how_to_go_on(tmp_path, monkeypatch, capsys)
         (["--weights", "published"], "weights must be 'fitted'.* for 'digits': App. E has weights for mnist"),
         (["--untrained"], "weights must be 'fitted', with training, for 'digits'"),
         (["--dataset", "mnist", "--untrained", "--weights", "fitted"], "weights must be 'published'.*got 'fitted'"),
-        (["--dataset", "lumpy", "--untrained"], "without data and training .* 'cifar10'.*got 'lumpy'"),
+        (["--dataset", "lumpy", "--untrained"], "without data and training dataset must be .* 'cifar10'.*got 'lumpy'"),
     ],
 )
 def test_bad_options_end_with_one_line(options, message, tmp_path, capsys):
@@ -381,6 +381,18 @@ def test_the_defaults_of_training_stand_in_one_place(monkeypatch):
         assert digits[name] == declared[name], name
 
 
+def test_arguments_of_the_function_are_checked_before_anything_is_made(tmp_path):
+    for options, message in [
+        ({"dataset": ["mnist"]}, r"dataset must be one of .*; got \['mnist'\]"),
+        ({"out": 3}, "out must be a path; got 3"),
+        ({"data": 3}, "data must be a path; got 3"),
+        ({"device": None}, "device must be 'cpu'"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            command_module.table1(**{"out": tmp_path / "new"} | options)
+    assert not (tmp_path / "new").exists()
+
+
 def test_the_expected_clients_are_those_dealt_out():
     for n_inputs in (1797, 901, 1234):
         experiment = replace(EXPERIMENTS["digits"], n_clients=30, n_inputs=n_inputs, batch_size=1)
@@ -412,6 +424,8 @@ def test_the_same_clients_are_dear_whatever_the_weights():
 def test_f1_is_a_hand_count():
     assert f1_score(np.array([[50, 10], [5, 35]])) == pytest.approx(2 / (1 / (35 / 45) + 1 / (35 / 40)))
     assert f1_score(np.array([[7, 0], [0, 0]])) is None
+    with pytest.raises(ValueError, match=r"confusion must have shape \(2, 2\), .*; got \(1, 3\)"):
+        f1_score([[1, 2, 3]])
 
 
 # ---- the printed numbers --------------------------------------------------------------------------

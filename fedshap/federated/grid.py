@@ -90,8 +90,8 @@ def train_grid(
     """
     config = TrainingConfig(**settings)
     profiles = as_contributions("contributions", contributions, federation, config.batch_size)
-    if profiles.ndim != 2:
-        raise ValueError(f"contributions must have shape (R, {federation.n_clients}); got {profiles.shape}")
+    if profiles.ndim != 2 or len(profiles) == 0:
+        raise ValueError(f"contributions must have shape (R, {federation.n_clients}), R >= 1; got {profiles.shape}")
     every = as_count("checkpoint_every", checkpoint_every)
     folder = None if checkpoint is None else as_path("checkpoint", checkpoint)
     data = "" if folder is None else fingerprint(federation)

@@ -118,7 +118,7 @@ def load_dataset(name: str = "digits", root: str | Path | None = None) -> Datase
     - Xiao, H., Rasul, K., Vollgraf, R. (2017). Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
       Algorithms. arXiv:1708.07747.
     """
-    if name not in DATASETS:
+    if not isinstance(name, str) or name not in DATASETS:
         raise ValueError(f"name must be one of {', '.join(map(repr, DATASETS))}; got {name!r}")
     try:
         dataset = DATASETS[name](None if root is None else as_path("root", root))

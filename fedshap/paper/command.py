@@ -169,12 +169,13 @@ def table1(
     games = _games(dataset, weights, untrained)
     name = f"table1_{dataset}{'_quick' if quick else ''}"
     path, folder = as_path("out", out) / f"{name}.json", as_path("out", out) / f".{name}"
+    root = None if data is None else as_path("data", data)
     names = ("model", "rounds", "batch_size", "learning_rate", "dtype")
     config = TrainingConfig(**{each: getattr(experiment, each) for each in names}, device=as_device(device))
     with claimed(path.with_name(f".{name}.lock"), str(path)):
         if path.exists() and not force:
             raise ValueError(f"{path} is finished; --force replaces it")
-        loaded = None if untrained else load_dataset(dataset, data)
+        loaded = None if untrained else load_dataset(dataset, root)
         batches = seeds * _guess(experiment, len(games))
         repetitions = []
         with progress_bar(batches, False if untrained else None, name) as bar:
@@ -191,7 +192,7 @@ def table1(
 
 
 def _experiment(dataset: str, rounds: int | None, quick: bool) -> Experiment:
-    if dataset not in EXPERIMENTS:
+    if not isinstance(dataset, str) or dataset not in EXPERIMENTS:
         raise ValueError(f"dataset must be one of {', '.join(map(repr, EXPERIMENTS))}; got {dataset!r}")
     experiment = EXPERIMENTS[dataset].quick() if quick else EXPERIMENTS[dataset]
     return experiment if rounds is None else replace(experiment, rounds=as_count("rounds", rounds))

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fedshap._types import Array, ArrayLike, PerAgent
+from fedshap._types import ArrayLike, PerAgent
+from fedshap._validation import as_array
 from fedshap.costs import LinearCost
 from fedshap.equilibrium import find_equilibrium, regret
 from fedshap.equilibrium.dynamics import best_response_dynamics
@@ -62,7 +63,7 @@ def expected_clients(experiment: Experiment) -> Clients:
     n, total = experiment.n_clients, experiment.n_inputs
     if total is None:
         known = [name for name, each in EXPERIMENTS.items() if each.n_inputs]
-        raise ValueError(f"without data and training the data set must be one of {known}; got {experiment.dataset!r}")
+        raise ValueError(f"without data and training dataset must be one of {known}; got {experiment.dataset!r}")
     rows = np.arange(total - round(experiment.test_fraction * total))
     owned = [len(part) // experiment.batch_size for part in np.array_split(rows, n)]
     return Clients(np.arange(n) * 3 // n, np.array(owned))
@@ -158,7 +159,7 @@ def fits(contributions: ArrayLike, accuracies: ArrayLike, groups: ArrayLike, n_c
     return runs | {"by_chance": by_chance}
 
 
-def f1_score(confusion: Array) -> float | None:
+def f1_score(confusion: ArrayLike) -> float | None:
     """F1 of label 1 from counts (2, 2) of true labels by predicted ones; None if label 1 never occurs.
 
     Examples
@@ -166,7 +167,10 @@ def f1_score(confusion: Array) -> float | None:
     >>> f1_score(np.array([[50, 10], [5, 35]]))  # precision 35/45, recall 35/40
     0.8235...
     """
-    (_, false), (missed, true) = np.asarray(confusion).tolist()
+    counts = as_array("confusion", confusion, minimum=0.0)
+    if counts.shape != (2, 2):
+        raise ValueError(f"confusion must have shape (2, 2), true labels by predicted ones; got {counts.shape}")
+    (_, false), (missed, true) = counts.tolist()
     return ratio(2 * true, 2 * true + false + missed)
 
 
