@@ -66,19 +66,19 @@ class RunStore:
     def train(self, contributions: ArrayLike) -> dict[str, Any]:
         """What training at these contributions gave, now or before."""
         s = self._trained(contributions)
-        what = {**asdict(self.config), "data": self.fingerprint, "by": versions(), "contributions": s.tolist()}
-        name = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+        settings = {**asdict(self.config), "data": self.fingerprint, "by": versions(), "contributions": s.tolist()}
+        name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
         path, rounds = self.folder / f"{name}.json", self.folder / f"{name}.safetensors"
         if not path.exists():
             start = time.perf_counter()
             result = federated_averaging(
                 self.federation, s, self.config, advance=self.bar.update, path=rounds, data=self.fingerprint
             )
-            write_json(path, {"settings": what, "seconds": time.perf_counter() - start, **_outcome(result)})
+            write_json(path, {"settings": settings, "seconds": time.perf_counter() - start, **_outcome(result)})
             rounds.unlink(missing_ok=True)
         elif name not in self.seconds:  # trained before this command began: nothing to wait for
             self.expect(-self.work([s]))
-        record = self._read(path, what)
+        record = self._read(path, settings)
         self.seconds[name] = record["seconds"]
         return record
 
