@@ -162,6 +162,19 @@ def test_a_program_that_imports_the_package_keeps_its_signals(program):
     assert run.stdout == "True\n"
 
 
+@posix
+def test_once_loaded_an_interruption_is_an_exception_again(tmp_path):
+    """So that a training run in progress puts its things in order."""
+    code = (
+        "import signal, sys; sys.argv = ['fedshap']; import fedshap\n"
+        "print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)\n"
+        f"from fedshap.cli import main; main({[*UNTRAINED, '--out', str(tmp_path)]!r})\n"
+        "print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["False", f"{tmp_path / 'table1_mnist.json'}", "True"]
+
+
 @pytest.mark.parametrize(
     ("argv", "original", "expected"),
     [
