@@ -357,6 +357,11 @@ def test_the_settings_are_those_of_the_stored_results(name):
     assert COST_TO_WORTH == 0.4
 
 
+def test_three_clients_are_groups_of_rotated_images_and_two_are_not():
+    three, two = (replace(EXPERIMENTS["digits"], n_clients=n) for n in (3, 2))
+    assert (three.rotated, three.movers, two.rotated, two.movers) == (True, 1, False, 2)
+
+
 def test_a_quick_run_is_smaller_in_each_respect():
     for each in EXPERIMENTS.values():
         quick = each.quick()
