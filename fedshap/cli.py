@@ -103,6 +103,7 @@ def _print(result: Path) -> None:
     try:
         print(result, flush=True)
     except OSError as error:  # a full disk, a closed pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries again, in vain, when it ends
         raise OSError(f"{result} is written, but standard output takes nothing ({error.strerror})") from error
 
 

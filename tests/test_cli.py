@@ -108,18 +108,21 @@ def test_closed_streams_are_no_obstacle(closed, tmp_path):
 @posix
 def test_the_next_file_does_not_get_the_number_of_a_closed_stderr():
     code = (
-        "import os, sys; from fedshap.cli import _open_closed_streams; _open_closed_streams(); "
-        "print(os.open(os.devnull, os.O_RDONLY) > 2, sys.stderr.fileno())"
+        "import os, sys\nfrom fedshap.cli import main\n"
+        "try: main(['--version'])\n"
+        "except SystemExit: print(os.open(os.devnull, os.O_RDONLY) > 2, sys.stderr.fileno())"
     )
-    run = subprocess.run(["sh", "-c", f'"{sys.executable}" -c "{code}" 2>&-'], cwd=ROOT, stdout=subprocess.PIPE)
-    assert run.stdout.split() == [b"True", b"2"]
+    run = subprocess.run(["sh", "-c", '"$0" -c "$1" 2>&-', sys.executable, code], cwd=ROOT, stdout=subprocess.PIPE)
+    assert run.stdout.split()[2:] == [b"True", b"2"]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
 def test_a_full_stdout_is_told_and_the_result_kept(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with open("/dev/full", "w") as full:
         command = [sys.executable, "-m", "fedshap", *UNTRAINED, "--out", str(tmp_path)]
-        run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, timeout=120)
+        streams = {"stdout": full, "stderr": subprocess.PIPE, "text": True}
+        run = subprocess.run(command, cwd=ROOT, timeout=120, env=environment, **streams)
     path = tmp_path / "table1_mnist.json"
     message = f"{path} is written, but standard output takes nothing (No space left on device)"
     assert (run.returncode, run.stderr) == (2, f"fedshap: error: {message}\n")
