@@ -12,6 +12,7 @@ array([3.59, 1.45, 0.79])
 from importlib import import_module
 from types import ModuleType
 
+from fedshap import _interruptions  # noqa: F401 (before anything that takes time to load)
 from fedshap.costs import Cost, LinearCost, PowerCost
 from fedshap.equilibrium import (
     ConvergenceError,

@@ -1,16 +1,8 @@
-"""``python -m fedshap``: the paper's tables as commands."""
+"""``python -m fedshap``: the command ``fedshap``, see :mod:`fedshap.cli`."""
 
 import sys
 
-
-def run() -> int | str:
-    """The exit code of the command, or what to say where the training half is not installed."""
-    try:
-        from fedshap.paper.command import main
-    except ImportError as error:
-        return f"fedshap: error: {error}"
-    return main()
-
+from fedshap.cli import main
 
 if __name__ == "__main__":
-    sys.exit(run())
+    sys.exit(main())

@@ -1,6 +1,8 @@
 """Training that is killed and resumed, against training that is not."""
 
+import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -85,12 +87,14 @@ def test_killed_from_outside_and_resumed(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["os.fsync", "pathlib.Path.replace"])
-def test_killed_while_it_saves_and_resumed(tmp_path, whole, moment):
-    """The third save gets as far as a file of another name, the second one's is what the run resumes from."""
+@pytest.mark.parametrize(("moment", "calls"), [("os.fsync", 5), ("os.replace", 3)])
+def test_killed_while_it_saves_and_resumed(tmp_path, whole, moment, calls):
+    """The third save gets as far as a file of another name, the second one's is what the run resumes from.
+
+    A save syncs the file and, once that has its name, the folder.
+    """
     before = f"""
-import {moment.split(".")[0]}
-left, then = [3], {moment}
+left, then = [{calls}], {moment}
 def last(*arguments):
     left[0] -= 1
     if not left[0]:
@@ -101,9 +105,51 @@ def last(*arguments):
     path = tmp_path / "new" / "run.safetensors"
     assert start_child(path, before).wait() == -signal.SIGKILL
     assert rounds_in(path) == 2
-    assert [each.name for each in path.parent.iterdir() if each != path] == ["run.safetensors.partial"]
+    (left,) = [each.name for each in path.parent.iterdir() if each != path]
+    assert re.fullmatch(r"\.run\.safetensors\.[0-9a-f]{16}\.tmp", left)
     assert same(train(noise(), CONTRIBUTIONS, checkpoint=path, **SETTINGS), whole)
-    assert [each.name for each in path.parent.iterdir()] == ["run.safetensors"]
+    assert sorted(each.name for each in path.parent.iterdir()) == sorted([left, "run.safetensors"])
+
+
+def test_two_processes_with_one_checkpoint_do_not_meet(tmp_path, whole):
+    path = tmp_path / "run.safetensors"
+    children = [start_child(path) for _ in range(2)]
+    assert [child.wait() for child in children] == [0, 0]
+    assert os.listdir(tmp_path) == ["run.safetensors"]
+    assert same(train(noise(), CONTRIBUTIONS, checkpoint=path, **SETTINGS), whole)
+
+
+def test_home_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    train(noise(), CONTRIBUTIONS, checkpoint="~/one", **SETTINGS)
+    train_grid(noise(), [CONTRIBUTIONS], checkpoint="~/many", **SETTINGS)
+    assert sorted(os.listdir(tmp_path)) == ["many", "one"]
+    assert len(os.listdir(tmp_path / "many")) == 1
+
+
+def test_what_is_no_path_is_refused():
+    for call, contributions in ((train, CONTRIBUTIONS), (train_grid, [CONTRIBUTIONS])):
+        with pytest.raises(ValueError, match="checkpoint must be a path; got 3"):
+            call(noise(), contributions, checkpoint=3, **SETTINGS)
+
+
+def test_a_full_disk_is_told_with_the_name_and_the_last_save_kept(tmp_path, monkeypatch, whole):
+    path, fsync, calls = tmp_path / "run.safetensors", os.fsync, []
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) == 5:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match=rf"{path} cannot be written \(No space left on device\); make room"):
+            train(noise(), CONTRIBUTIONS, checkpoint=path, **SETTINGS)
+    assert rounds_in(path) == 2
+    assert same(train(noise(), CONTRIBUTIONS, checkpoint=path, **SETTINGS), whole)
 
 
 def interrupt(monkeypatch, rounds):
@@ -135,9 +181,9 @@ def test_interrupted_and_resumed(tmp_path, monkeypatch, backend, average):
 def test_saved_after_every_k_rounds_and_at_the_end(tmp_path, monkeypatch, whole):
     saved, save = [], Checkpoint.save
 
-    def noting(self, progress):
-        save(self, progress)
-        saved.append((len(progress.losses), progress.confusion is not None))
+    def noting(self, state):
+        save(self, state)
+        saved.append((len(state.losses), state.confusion is not None))
 
     monkeypatch.setattr(Checkpoint, "save", noting)
     result = train(noise(), CONTRIBUTIONS, checkpoint=str(tmp_path / "run"), checkpoint_every=2, **SETTINGS)
@@ -195,13 +241,67 @@ def test_another_runs_checkpoint_is_refused_and_kept(tmp_path, federation, contr
     assert path.read_bytes() == before
 
 
-def test_what_is_no_checkpoint_is_refused(tmp_path):
-    broken, foreign = tmp_path / "broken", tmp_path / "foreign"
-    broken.write_bytes(b"not a checkpoint")
-    foreign.write_bytes(module.safetensors.torch.save({"weights": torch.zeros(3)}))
-    for path in (broken, foreign, tmp_path):
+def with_metadata(metadata):
+    return module.safetensors.torch.save({"weights": torch.zeros(3)}, metadata=metadata)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "header"),
+        (b"not a checkpoint", "header"),
+        (module.safetensors.torch.save({"weights": torch.zeros(3)}), "does not say of which run"),
+        (
+            module.safetensors.torch.save({"weights": torch.zeros(3)}, metadata={"run": "[]"}),
+            "does not say of which run",
+        ),
+        (module.safetensors.torch.save({"weights": torch.zeros(3)}, metadata={"run": "{"}), "Expecting"),
+    ],
+    ids=["empty", "text", "no run", "a list", "half a run"],
+)
+def test_what_is_no_checkpoint_is_refused(tmp_path, content, why):
+    path = tmp_path / "run"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"'{path}' cannot be read as one \(.*{why}.*; give another path or"):
+        train(noise(), CONTRIBUTIONS, checkpoint=path, **SETTINGS)
+    assert path.read_bytes() == content
+
+
+def test_a_folder_and_a_truncated_file_are_refused(tmp_path):
+    path = tmp_path / "run"
+    train(noise(), CONTRIBUTIONS, checkpoint=path, **SETTINGS)
+    path.write_bytes(path.read_bytes()[:-100])
+    for each in (path, tmp_path):
         with pytest.raises(ValueError, match="cannot be read as one .* give another path or delete it"):
-            train(noise(), CONTRIBUTIONS, checkpoint=path, **SETTINGS)
+            train(noise(), CONTRIBUTIONS, checkpoint=each, **SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"weights": lambda w: w[:-1]}, r"weights must be torch.float64 of shape \((\d+),\); got .* of shape"),
+        ({"weights": lambda w: w.float()}, r"weights must be torch.float64 .* got torch.float32"),
+        ({"weights": None}, "it has no weights"),
+        ({"losses": lambda v: torch.cat([v, v])}, r"losses must be torch.float64 of shape \(5,\); got .* \(10,\)"),
+        ({"losses": lambda v: v.reshape(1, 5)}, r"losses must .* got torch.float64 of shape \(1, 5\)"),
+        ({"losses": None}, "it has no losses"),
+        ({"confusion": lambda c: c[:3]}, r"confusion must be torch.int64 of shape \(4, 3, 3\); got .* \(3, 3, 3\)"),
+        ({"confusion": lambda c: c.double()}, r"confusion must be torch.int64 .* got torch.float64"),
+    ],
+    ids=["short", "float32", "no weights", "long", "two axes", "no losses", "fewer clients", "no counts"],
+)
+def test_a_checkpoint_of_the_right_run_and_the_wrong_content_is_refused(tmp_path, changes, why):
+    path = tmp_path / "run"
+    train(noise(), CONTRIBUTIONS, checkpoint=path, **SETTINGS)
+    with safe_open(path, framework="pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    for name, change in changes.items():
+        tensor = tensors.pop(name)
+        if change is not None:
+            tensors[name] = change(tensor).contiguous()
+    path.write_bytes(module.safetensors.torch.save(tensors, metadata=metadata))
+    with pytest.raises(ValueError, match=rf"'{path}' cannot be read as one \({why}.*; give another path or delete it"):
+        train(noise(), CONTRIBUTIONS, checkpoint=path, **SETTINGS)
 
 
 def test_fingerprint_sees_inputs_labels_and_groups():

@@ -63,6 +63,24 @@ def test_dataset_refuses(images, labels, n_classes, message):
         Dataset(images, labels, n_classes)
 
 
+def test_dataset_refuses_a_name_or_a_verdict_of_another_kind():
+    for more in ({"name": 3}, {"verified": "yes"}):
+        with pytest.raises(ValueError, match="name must be a string and verified True or False; got"):
+            Dataset(np.zeros((2, 3)), [0, 1], 2, **more)
+    assert Dataset(np.zeros((2, 3)), [0, 1], 2).verified is False
+    with pytest.raises(TypeError):
+        Dataset(np.zeros((2, 3)), [0, 1], 2, "rows", True)  # by name alone
+
+
+@pytest.mark.parametrize("parts", [None, "ab", ["a"], 3], ids=["nothing", "a name", "names", "a number"])
+def test_federation_refuses_what_are_no_data_sets(parts):
+    data = [Dataset(np.zeros((2, 3)), [0, 1], 2)]
+    with pytest.raises(ValueError, match="train must be a sequence of Datasets, one per client; got"):
+        Federation(parts, data, [0])
+    with pytest.raises(ValueError, match="test must be a sequence of Datasets, one per client; got"):
+        Federation(data, parts, [0])
+
+
 def test_federation_refuses_what_does_not_fit_together():
     grey = Dataset(np.zeros((2, 1, 8, 8)), [0, 1], 5)
     colour = Dataset(np.zeros((2, 3, 8, 8)), [0, 1], 5)

@@ -43,8 +43,12 @@ def test_grid_of_runs_is_training_run_by_run(federation):
 def test_grid_of_runs_refuses_before_it_trains(federation):
     with pytest.raises(ValueError, match="client 1 has 52 of 8 inputs, got 99"):
         train_grid(federation, [[1, 1, 1], [0, 99, 0]], rounds=10**9)
-    with pytest.raises(ValueError, match=r"contributions must have shape \(R, 3\); got \(3,\)"):
+    with pytest.raises(ValueError, match=r"contributions must have shape \(R, 3\), R >= 1; got \(3,\)"):
         train_grid(federation, [1, 1, 1], rounds=10**9)
+    with pytest.raises(ValueError, match=r"contributions must have shape \(R, 3\), R >= 1; got \(0, 3\)"):
+        train_grid(federation, np.zeros((0, 3)), rounds=1)
+    with pytest.raises(ValueError, match="federation must be a Federation, which partition deals out; got 'digits'"):
+        train_grid("digits", [[1, 1, 1]], rounds=1)
     with pytest.raises(TypeError, match="momentum"):
         train_grid(federation, [[1, 1, 1]], momentum=0.9)
 

@@ -18,7 +18,9 @@ PACKAGE = ROOT / "fedshap"
 
 # A module imports only from modules above it.
 ORDER = [
+    "_interruptions",
     "_types",
+    "_files",
     "_validation",
     "_records",
     "_scalar",
@@ -68,7 +70,10 @@ ORDER = [
     "metrics",
     "plotting",
     "paper.published",
+    "paper.settings",
     "federated.datasets",
+    "federated.archives",
+    "federated.lumpy",
     "federated.sources",
     "federated.partitions",
     "federated.networks",
@@ -83,6 +88,7 @@ ORDER = [
     "paper.experiment",
     "paper.command",
     "paper",
+    "cli",
     "__main__",
 ]
 # Where a heavy dependency may be imported; the core needs numpy and scipy alone.
@@ -92,9 +98,9 @@ HEAVY = {
     "sklearn": ("federated",),
     "safetensors": ("federated",),
     "sympy": (),
-    "torch": ("federated", "paper.command"),
+    "torch": ("federated",),
     "torchvision": ("federated",),
-    "tqdm": ("federated", "paper.command"),
+    "tqdm": ("federated",),
 }
 MAX_LINES = 330
 

@@ -176,6 +176,8 @@ def test_a_function_may_build_the_network():
         (lambda: build_model("quadratic", (1, 8, 8), 10, seed=0), r"model 'quadratic': input_shape must be \(d,\)"),
         (lambda: build_model(flat(3), (1, 8, 8), 10, seed=0), r"does not take inputs of shape \(1, 8, 8\)"),
         (lambda: build_model(flat(64, 9), (1, 8, 8), 10, seed=0), r"return scores of shape \(B, 10\); got \(1, 9\)"),
+        (lambda: build_model("cnn", 8, 10, seed=0), r"input_shape must be \(C, H, W\) of an image or .*; got 8"),
+        (lambda: build_model(lambda shape, classes: 3, (1, 8, 8), 10, seed=0), "must return a torch.nn.Module; got 3"),
         (lambda: build_model(flat(64, norm=True), (1, 8, 8), 10, seed=0), "has batch normalisation.*nn.GroupNorm"),
         (lambda: ConvNet((1, 8, 8), 10, padding=1), "padding must be 2 or 0; got 1"),
         (lambda: ResMLP((4,), 2, width=0), "width must be an integer of at least 1; got 0"),

@@ -114,6 +114,21 @@ def test_partition_refuses(traceable, arguments, message):
         partition(traceable, **{"rng": 0, **arguments})
 
 
+@pytest.mark.parametrize(
+    ("way", "more"),
+    [
+        (partition, {}),
+        (partition_label_shares, {}),
+        (partition_dirichlet, {"n_clients": 2, "concentration": 1.0}),
+    ],
+    ids=["rotated", "label shares", "dirichlet"],
+)
+@pytest.mark.parametrize("dataset", [None, "digits", np.zeros((9, 3))], ids=["nothing", "a name", "an array"])
+def test_what_is_no_data_set_is_refused(way, more, dataset):
+    with pytest.raises(ValueError, match="dataset must be a Dataset, which load_dataset reads; got"):
+        way(dataset, rng=0, **more)
+
+
 def test_partition_refuses_rows():
     with pytest.raises(ValueError, match="dataset must hold images to be rotated; got .*partition_dirichlet"):
         partition(load_dataset("quadratic"), rng=0)
@@ -283,6 +298,30 @@ def test_a_draw_that_leaves_a_client_without_rows_is_repeated():
         assert min(len(data) for data in federation.train + federation.test) >= 1
 
 
+@pytest.mark.parametrize("test_fraction", [1e-9, 0.3, 0.99, 1 - 1e-9])
+def test_everybody_trains_and_tests_at_any_test_fraction(test_fraction):
+    """The smallest hand is a row to train and one to test on, and as few rows as that are dealt out."""
+    settings = {"concentration": 1e6, "test_fraction": test_fraction}  # nearly equal shares: two rows each
+    federation = partition_dirichlet(numbered(6), n_clients=3, rng=0, **settings)
+    assert [len(part) for part in federation.train + federation.test] == [1] * 6
+    for each in (
+        partition_dirichlet(numbered(40, 40), n_clients=4, concentration=0.5, test_fraction=test_fraction, rng=1),
+        partition_label_shares(numbered(40, 40), (0.7, 0.5, 0.3), test_fraction=test_fraction, rng=1),
+    ):
+        for train, test in zip(each.train, each.test, strict=True):
+            size = len(train) + len(test)
+            assert len(test) == min(max(round(test_fraction * size), 1), size - 1)
+
+
+def test_a_hand_of_one_row_is_drawn_again():
+    """Over many draws hands of two occur, the smallest allowed, and never one of one row."""
+    smallest = []
+    for seed in range(200):
+        federation = partition_dirichlet(numbered(5, 5), n_clients=3, concentration=1.0, rng=seed)
+        smallest.append(min(len(a) + len(b) for a, b in zip(federation.train, federation.test, strict=True)))
+    assert set(smallest) == {2, 3}
+
+
 def test_a_class_nobody_has_is_no_obstacle():
     data = Dataset(np.linspace(0, 1, 60)[:, None, None, None], np.arange(60) % 2, n_classes=4)
     federation = partition_dirichlet(data, n_clients=3, concentration=1.0, rng=0)
@@ -302,7 +341,7 @@ def test_a_class_nobody_has_is_no_obstacle():
         ((20, 0), {}, "got 0 positives and 20 negatives for shares"),
         ((20, 20), {"shares": (0.5,) * 30}, "dataset must give every agent a row to train and one to test on"),
         ((20, 20), {"test_fraction": 0.0}, "test_fraction must lie in"),
-        ((20, 20), {"test_fraction": 1.0}, "test_fraction must lie below 1"),
+        ((20, 20), {"test_fraction": 1.0}, "test_fraction must lie in [(]0, 1[)], or"),
         ((20, 20), {"rng": None}, "rng"),
     ],
 )
@@ -323,7 +362,7 @@ def test_label_shares_refuse(sizes, arguments, message):
         ({"concentration": np.inf}, "concentration must lie in"),
         ({"concentration": "much"}, "concentration must be a number"),
         ({"test_fraction": 0.0}, "test_fraction must lie in"),
-        ({"test_fraction": 1.0}, "test_fraction must lie below 1"),
+        ({"test_fraction": 1.0}, "test_fraction must lie in [(]0, 1[)], or"),
         ({"rng": -1}, "rng"),
     ],
 )

@@ -20,7 +20,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import PolynomialFeatures
 from torchvision import datasets as torchvision_datasets
 
-from fedshap.federated import DATASETS, load_dataset, partition_dirichlet, partition_label_shares, sources
+from fedshap.federated import (
+    DATASETS,
+    Dataset,
+    archives,
+    load_dataset,
+    lumpy,
+    partition_dirichlet,
+    partition_label_shares,
+    sources,
+)
 
 DATA = os.environ.get("FEDSHAP_DATA")
 LUMPY = os.environ.get("FEDSHAP_LUMPY")
@@ -49,6 +58,10 @@ def test_unknown_name_lists_the_known_ones():
     known = "'digits', 'breast-cancer', 'mnist', 'fashion-mnist', 'cifar10', 'lumpy', 'quadratic'"
     with pytest.raises(ValueError, match=rf"name must be one of {known}; got 'mnits'"):
         load_dataset("mnits")
+    with pytest.raises(ValueError, match=r"name must be one of .*; got \['mnist'\]"):
+        load_dataset(["mnist"])
+    with pytest.raises(ValueError, match="root must be a path; got 3"):
+        load_dataset("lumpy", 3)
 
 
 @pytest.mark.parametrize(("name", "package"), [("digits", "sklearn"), ("mnist", "torchvision")])
@@ -94,8 +107,8 @@ def idx(array):
 @pytest.fixture(params=["mnist", "fashion-mnist"])
 def tiny(request, tmp_path, monkeypatch):
     """A folder with 30 training and 20 test images as torchvision keeps them, and no network."""
-    archive = sources.IMAGE_ARCHIVES[request.param]
-    monkeypatch.setitem(sources.IMAGE_ARCHIVES, request.param, archive._replace(n_train=30, n_test=20))
+    archive = archives.IMAGE_ARCHIVES[request.param]
+    monkeypatch.setitem(archives.IMAGE_ARCHIVES, request.param, archive._replace(n_train=30, n_test=20))
     monkeypatch.setattr(getattr(torchvision_datasets, archive.torchvision_name), "mirrors", [])
     folder = tmp_path / archive.folder
     folder.mkdir(parents=True)
@@ -121,7 +134,7 @@ def test_images_are_pooled_training_part_first(tiny):
 
 def test_without_a_root_images_are_in_the_folder_for_downloads(tiny, monkeypatch):
     name, root, _, _ = tiny
-    monkeypatch.setattr(sources, "DOWNLOADS", root)
+    monkeypatch.setattr(archives, "DOWNLOADS", root)
     assert len(load_dataset(name)) == 50
 
 
@@ -181,8 +194,8 @@ def tiny_cifar(tmp_path, monkeypatch):
         raise URLError("no network")
 
     monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", unreachable)
-    archive = sources.IMAGE_ARCHIVES["cifar10"]
-    monkeypatch.setitem(sources.IMAGE_ARCHIVES, "cifar10", archive._replace(n_train=12, n_test=5))
+    archive = archives.IMAGE_ARCHIVES["cifar10"]
+    monkeypatch.setitem(archives.IMAGE_ARCHIVES, "cifar10", archive._replace(n_train=12, n_test=5))
     return tmp_path, folder, written
 
 
@@ -201,6 +214,96 @@ def test_damaged_cifar_is_refused_with_folder_and_fix(tiny_cifar, file):
     (folder / file).write_bytes((folder / file).read_bytes()[:-9])
     with pytest.raises(OSError, match=rf"cifar10 is neither whole in {folder} nor .*no network.*Remove that folder"):
         load_dataset("cifar10", root)
+
+
+# ---- content that is known ---------------------------------------------------------------------------
+
+
+FILES = [f"{part}-{kind}" for part in ("train", "t10k") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")]
+
+
+@pytest.fixture
+def known(tiny, monkeypatch):
+    """The tiny archive with its checksums on record, and the other archive's files beside it, known too."""
+    name, root, folder, _ = tiny
+    other = {"mnist": "fashion-mnist", "fashion-mnist": "mnist"}[name]
+    elsewhere, rng = root / archives.IMAGE_ARCHIVES[other].folder, np.random.default_rng(8)
+    elsewhere.mkdir(parents=True)
+    for file in folder.iterdir():
+        whole = file.read_bytes()
+        header = 16 if "images" in file.name else 8
+        entries = rng.integers(0, 10, size=len(whole) - header, dtype=np.uint8).tobytes()
+        (elsewhere / file.name).write_bytes(whole[:header] + entries)
+    for each, place in ((name, folder), (other, elsewhere)):
+        sums = {file: hashlib.sha256((place / file).read_bytes()).hexdigest() for file in FILES}
+        monkeypatch.setitem(archives.IMAGE_ARCHIVES, each, archives.IMAGE_ARCHIVES[each]._replace(sha256=sums))
+    return name, other, root, folder, elsewhere
+
+
+def test_known_content_is_verified(known):
+    name, _, root, _, _ = known
+    assert load_dataset(name, root).verified is True
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_content_that_no_checksum_knows_is_loaded_and_not_verified(known, file):
+    name, _, root, folder, _ = known
+    content = bytearray((folder / file).read_bytes())
+    content[-1] ^= 1  # one bit, which leaves labels within 0..9
+    (folder / file).write_bytes(content)
+    assert load_dataset(name, root).verified is False
+
+
+@pytest.mark.parametrize("files", [*([file] for file in FILES), FILES], ids=[*FILES, "all"])
+def test_files_of_another_data_set_are_refused(known, files):
+    name, other, root, folder, elsewhere = known
+    for file in files:
+        (folder / file).write_bytes((elsewhere / file).read_bytes())
+    message = rf"{folder / files[0]} is {files[0]} of {other}, not {files[0]} of {name}; move it .* its own files"
+    with pytest.raises(ValueError, match=message):
+        load_dataset(name, root)
+
+
+def test_one_file_in_the_place_of_another_is_refused(known):
+    name, _, root, folder, _ = known
+    sums = dict(archives.IMAGE_ARCHIVES[name].sha256)
+    archives.IMAGE_ARCHIVES[name] = archives.IMAGE_ARCHIVES[name]._replace(
+        sha256={**sums, FILES[1]: sums[FILES[3]], FILES[3]: sums[FILES[1]]}
+    )
+    with pytest.raises(ValueError, match=rf"{folder / FILES[1]} is {FILES[3]} of {name}, not {FILES[1]} of {name}"):
+        load_dataset(name, root)
+
+
+@pytest.mark.parametrize("name", ["digits", "breast-cancer", "quadratic"])
+def test_content_that_comes_with_a_package_is_verified(name, monkeypatch):
+    data = load_dataset(name)
+    assert data.verified is True
+    assert sources.digest(data) == sources.CONTENT[name]
+    other = Dataset(data.inputs, (data.labels + 1) % data.n_classes, data.n_classes)
+    monkeypatch.setattr(sources, "DATASETS", {**DATASETS, name: lambda root: other})
+    assert load_dataset(name).verified is False
+
+
+def test_the_digest_sees_every_input_and_label():
+    inputs, labels = np.arange(12.0).reshape(4, 3), np.array([0, 1, 0, 1])
+    others = [Dataset(inputs + (np.arange(3) == 2) * 1e-6, labels, 2), Dataset(inputs, 1 - labels, 2)]
+    sums = {sources.digest(each) for each in [Dataset(inputs, labels, 2), Dataset(inputs.copy(), labels, 3), *others]}
+    assert len(sums) == 3
+
+
+def test_cifar_is_compared_by_torchvision(tiny_cifar):
+    assert load_dataset("cifar10", tiny_cifar[0]).verified is True
+
+
+def test_checksums_are_those_known_to_torchvision_by_their_archives():
+    """The sums here are of the unpacked files, those of torchvision of the packed ones: names agree, none is twice."""
+    sums = []
+    for name in ("mnist", "fashion-mnist"):
+        archive = archives.IMAGE_ARCHIVES[name]
+        packed = [file for file, _ in getattr(torchvision_datasets, archive.torchvision_name).resources]
+        assert [f"{file}.gz" for file in archive.sha256] == packed
+        sums.extend(archive.sha256.values())
+    assert len(set(sums)) == 8
 
 
 def published(folder, name):
@@ -225,10 +328,11 @@ def test_complete_images(name, mean, deviation, sizes):
     tracemalloc.stop()
     assert peak < 500e6  # the images alone, in float32, take 220e6 bytes
     assert repr(data) == f"Dataset('{name}', 70000 images of 1 x 28 x 28, 10 classes)"
+    assert data.verified
     assert np.bincount(data.labels).tolist() == sizes
     training = data.inputs[:60_000].astype(float)
     np.testing.assert_allclose([training.mean(), training.std()], [mean, deviation], atol=6e-5)
-    folder = sources.IMAGE_ARCHIVES[name].folder
+    folder = archives.IMAGE_ARCHIVES[name].folder
     for part, prefix in ((slice(60_000), "train"), (slice(60_000, None), "t10k")):
         pixels = np.rint(data.inputs[part] * 255).astype(np.uint8)
         np.testing.assert_array_equal(pixels.ravel(), published(folder, f"{prefix}-images-idx3-ubyte"))
@@ -244,7 +348,8 @@ def test_complete_mnist_is_dealt_to_thirty_clients():
 
 # ---- lumpy skin disease ------------------------------------------------------------------------------
 
-HEADER = [*sources.LUMPY_FEATURES[:2], *sources.LUMPY_LEAKS, *sources.LUMPY_FEATURES[2:], sources.LUMPY_LABEL]
+FEATURES = list(lumpy.FEATURES)
+HEADER = [*FEATURES[:2], *lumpy.LEAKS, *FEATURES[2:], lumpy.LABEL]
 
 
 def lumpy_rows():
@@ -252,7 +357,7 @@ def lumpy_rows():
     rng = np.random.default_rng(9)
     rows = []
     for k, label in enumerate([1, 0, 1, 0, 0, 1]):
-        values = [f"{value:.3f}" for value in rng.uniform(-50, 50, size=16)]
+        values = [f"{rng.uniform(max(low, -50), min(high, 50)):.3f}" for low, high in lumpy.FEATURES.values()]
         leaks = ["Asia", "Korea, Republic of", f"0{k + 1}-09-2020"] if label else ["", "", ""]
         rows.append([*values[:2], *leaks, *values[2:], str(label)])
     repeat = [*rows[0][:2], "Europe", "Turkey", "11-11-2019", *rows[0][5:]]
@@ -268,8 +373,8 @@ def write(path, rows, header=None):
 
 @pytest.fixture
 def small_lumpy(monkeypatch):
-    monkeypatch.setattr(sources, "LUMPY_ROWS", 8)
-    monkeypatch.setattr(sources, "LUMPY_POSITIVES", 5)
+    monkeypatch.setattr(lumpy, "N_ROWS", 8)
+    monkeypatch.setattr(lumpy, "N_POSITIVES", 5)
 
 
 @pytest.mark.usefixtures("small_lumpy")
@@ -323,7 +428,6 @@ def with_an_entry(row, column, value):
 
 
 @pytest.mark.usefixtures("small_lumpy")
-@pytest.mark.filterwarnings("ignore:loadtxt. input contained no data")
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -332,18 +436,39 @@ def with_an_entry(row, column, value):
         (lambda rows: (rows, []), "must have the columns .*; got"),
         (lambda rows: (rows[:-1], HEADER), "must have 8 rows, 5 of them positive; got 7 and 4.*doi.org"),
         (lambda rows: ([], HEADER), "must have 8 rows, 5 of them positive; got 0 and 0"),
-        (lambda rows: ([*rows[:-1], rows[0][:9]], HEADER), "does not hold the numbers it should: .*doi.org"),
+        (lambda rows: ([*rows[:-1], rows[0][:9]], HEADER), "line 9: must have 20 cells; got 9.*doi.org"),
         (with_an_entry(1, "lumpy", "1"), "must have 8 rows, 5 of them positive; got 8 and 6"),
-        (with_an_entry(1, "lumpy", "2"), "column lumpy of .* must be 0 or 1; got 2"),
-        (with_an_entry(1, "tmp", "warm"), "does not hold the numbers it should: .*'warm'.*row 1"),
-        (with_an_entry(1, "tmp", ""), "does not hold the numbers it should"),
-        (with_an_entry(1, "tmp", "nan"), "every entry of inputs must be finite"),
+        (with_an_entry(1, "lumpy", "2"), "line 3: column lumpy must be 0 or 1; got 2"),
+        (with_an_entry(1, "lumpy", "0.5"), "line 3: column lumpy must be 0 or 1; got 0.5"),
+        (with_an_entry(1, "tmp", "warm"), "line 3: column tmp must be a number; got 'warm'.*doi.org"),
+        (with_an_entry(4, "wet", ""), "line 6: column wet must be a number; got ''"),
+        (with_an_entry(1, "tmp", "nan"), r"line 3: column tmp must be in \[-90, 60\]; got nan"),
+        (with_an_entry(7, "vap", "inf"), r"line 9: column vap must be in \[0, 100\]; got inf"),
+        (with_an_entry(0, "x", "180.1"), r"line 2: column x must be in \[-180, 180\]; got 180.1"),
     ],
 )
 def test_damaged_lumpy_is_refused(tmp_path, damage, message):
     path = write(tmp_path / "lumpy.csv", *damage(lumpy_rows()))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"^{path}.*{message}"):
         load_dataset("lumpy", path)
+
+
+@pytest.mark.usefixtures("small_lumpy")
+@pytest.mark.parametrize("column", FEATURES)
+def test_no_column_of_lumpy_takes_a_missing_value_written_as_a_number(tmp_path, column):
+    path = write(tmp_path / "lumpy.csv", *with_an_entry(2, column, "-9999")(lumpy_rows()))
+    with pytest.raises(ValueError, match=rf"^{path}, line 4: column {column} must be in \[.*\]; got -9999"):
+        load_dataset("lumpy", path)
+
+
+@pytest.mark.usefixtures("small_lumpy")
+def test_the_line_is_that_of_the_file_and_empty_lines_are_no_rows(tmp_path):
+    rows, header = with_an_entry(3, "tmp", "99")(lumpy_rows())
+    path = write(tmp_path / "lumpy.csv", [*rows[:3], [], [], *rows[3:]], header)
+    with pytest.raises(ValueError, match=rf"^{path}, line 7: column tmp must be"):
+        load_dataset("lumpy", path)
+    write(path, [*lumpy_rows()[:3], [], *lumpy_rows()[3:]])
+    assert len(load_dataset("lumpy", path)) == 6
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path):
@@ -356,8 +481,21 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
 def test_complete_lumpy():
     data = load_dataset("lumpy", LUMPY)
     assert repr(data) == "Dataset('lumpy', 23699 rows of 16, 2 classes)"
+    assert data.verified
     assert np.bincount(data.labels).tolist() == [21_764, 1_935]
     assert len(np.unique(data.inputs, axis=0)) == len(data)
+
+
+@needs_lumpy
+def test_lumpy_is_known_whatever_its_layout_and_one_value_makes_it_unknown(tmp_path):
+    with open(LUMPY, newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.reader(file))
+    order = np.random.default_rng(0).permutation(len(rows[0]))
+    path = write(tmp_path / "a.csv", [[row[k] for k in order] for row in rows[1:]], [rows[0][k] for k in order])
+    assert load_dataset("lumpy", path).verified
+    rows[9][rows[0].index("tmp")] = "19.2"
+    write(path, rows[1:], rows[0])
+    assert not load_dataset("lumpy", path).verified
 
 
 @needs_lumpy

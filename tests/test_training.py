@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from fedshap import federated
 from fedshap.federated import Dataset, Federation, TrainingConfig, load_dataset, partition, train
 from fedshap.federated.config import as_contributions
 from fedshap.federated.training import progress_bar
@@ -290,7 +291,46 @@ def test_configuration_is_recorded(federation):
     assert result.config == TrainingConfig(model=softmax_regression, **SETTINGS)
 
 
-@pytest.mark.parametrize(("missing", "present"), [("torch", "tqdm"), ("tqdm", "torch")])
+def test_the_names_that_others_import():
+    """A name leaves this list only with a deprecation."""
+    names = [
+        "DATASETS",
+        "MODELS",
+        "AccuracyDrop",
+        "ConvNet",
+        "Dataset",
+        "Federation",
+        "FittedPayoff",
+        "Quadratic",
+        "ResMLP",
+        "TrainingConfig",
+        "TrainingResult",
+        "TrainingRuns",
+        "accuracy_drops",
+        "build_model",
+        "contribution_grid",
+        "fit_payoff",
+        "lenet",
+        "load_dataset",
+        "partition",
+        "partition_dirichlet",
+        "partition_label_shares",
+        "resnet18",
+        "train",
+        "train_grid",
+    ]
+    assert set(names) <= set(federated.__all__)
+    assert all(hasattr(federated, name) for name in names)
+
+
+def test_without_a_stderr_there_is_no_bar(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    for progress in (None, True, False):
+        with progress_bar(3, progress) as bar:
+            bar.update(3)
+
+
+@pytest.mark.parametrize(("missing", "present"), [("torch", "tqdm"), ("tqdm", "torch"), ("safetensors", "torch")])
 def test_without_the_extra_the_import_says_what_to_install(missing, present):
     stubs = f"sys.modules[{present!r}] = types.ModuleType({present!r}); sys.modules[{missing!r}] = None"
     code = f"import sys, types; {stubs}; import fedshap.federated"

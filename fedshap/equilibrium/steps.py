@@ -10,7 +10,11 @@ from fedshap.game import Game
 
 def initial_profile(game: Game, start: ArrayLike | None) -> Profile:
     """``start`` as one profile of the game, lifted to the minimum; ``min(units / n, capacity / 2)`` if None."""
-    s = np.minimum(game.units / game.n_agents, game.capacity / 2.0) if start is None else game.one_profile(start, name="start")
+    s = (
+        np.minimum(game.units / game.n_agents, game.capacity / 2.0)
+        if start is None
+        else game.one_profile(start, name="start")
+    )
     return np.maximum(s, game.minimum)
 
 

@@ -4,6 +4,7 @@ Imported only on demand: ``import fedshap`` never loads torch. Needs the extra `
 """
 
 try:
+    import safetensors as _safetensors  # noqa: F401
     import torch as _torch  # noqa: F401
     import tqdm as _tqdm  # noqa: F401
 except ModuleNotFoundError as _error:

@@ -1,17 +1,16 @@
 """Runs that survive being killed: weights and losses of the rounds done, and what run they belong to.
 
 A checkpoint is one safetensors file, so that its parts cannot disagree: the tensors, and as metadata a JSON
-record of everything that decides the outcome. It is written under another name and then renamed, so that at any moment
-the file is either the old or the new one.
+record of everything that decides the outcome.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import safetensors.torch
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from fedshap._files import write_atomically
 from fedshap._types import Array
 from fedshap.federated.config import TrainingConfig
 from fedshap.federated.datasets import Federation
@@ -36,7 +36,7 @@ class TrainingState:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file for the progress of one run, saved after every ``every`` rounds and at the end.
+    """A file for the state of one run, saved after every ``every`` rounds and at the end.
 
     ``run`` is what the file must agree with to be resumed from, see :func:`identity`.
     """
@@ -45,38 +45,41 @@ class Checkpoint:
     every: int
     run: dict[str, object]
 
-    def save(self, progress: TrainingState) -> None:
+    def save(self, state: TrainingState) -> None:
         """Replace the file by one with the present state."""
         tensors = {
-            "weights": progress.weights.cpu(),
-            "losses": torch.tensor(progress.losses, dtype=torch.float64),
+            "weights": state.weights.cpu(),
+            "losses": torch.tensor(state.losses, dtype=torch.float64),
         }
-        if progress.confusion is not None:
-            tensors["confusion"] = torch.from_numpy(progress.confusion.copy())
-        content = safetensors.torch.save(tensors, metadata={"run": json.dumps(self.run, default=_plain)})
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(self.path.name + ".partial")
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut may leave the new name on an empty file
-        partial.replace(self.path)
+        if state.confusion is not None:
+            tensors["confusion"] = torch.from_numpy(state.confusion.copy())
+        run = json.dumps(self.run, default=_plain)
+        write_atomically(self.path, safetensors.torch.save(tensors, metadata={"run": run}))
 
-    def load(self, device: str) -> TrainingState | None:
-        """The state saved, or None where there is no file; ValueError if it belongs to another run."""
+    def load(self, start: Tensor, n_classes: int) -> TrainingState | None:
+        """The state saved, or None where there is no file.
+
+        ``start`` are the initial weights, whose device, shape and precision those of the file get or must have.
+
+        Raises
+        ------
+        ValueError
+            If the file is no checkpoint, is of another run, or holds what no run of this network could have saved.
+        """
         if not self.path.exists():
             return None
         try:
             with safe_open(self.path, framework="pt") as file:
-                saved = json.loads((file.metadata() or {})["run"])
+                saved = json.loads((file.metadata() or {}).get("run", "null"))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            self._check_same_run(saved)
-            confusion = tensors["confusion"].numpy() if "confusion" in tensors else None
-            return TrainingState(tensors["weights"].to(device), tuple(tensors["losses"].tolist()), confusion)
-        except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
-            raise ValueError(
-                f"checkpoint {str(self.path)!r} cannot be read as one ({error}); give another path or delete it"
-            ) from error
+        except (SafetensorError, OSError, ValueError) as error:
+            raise self._unreadable(str(error)) from error
+        if not isinstance(saved, dict):
+            raise self._unreadable("it does not say of which run it is")
+        self._check_same_run(saved)
+        self._check_tensors(tensors, start, n_classes)
+        confusion = tensors["confusion"].numpy() if "confusion" in tensors else None
+        return TrainingState(tensors["weights"].to(start.device), tuple(tensors["losses"].tolist()), confusion)
 
     def _check_same_run(self, saved: dict[str, object]) -> None:
         differences = [
@@ -89,6 +92,29 @@ class Checkpoint:
                 f"checkpoint {str(self.path)!r} is of another run, which differs in {', '.join(differences)}; "
                 "resume with the arguments it was made with, give another path or delete it"
             )
+
+    def _check_tensors(self, tensors: dict[str, Tensor], start: Tensor, n_classes: int) -> None:
+        """Refuse a file whose record is right and whose content is not."""
+        n_clients, rounds = len(cast(list[float], self.run["contributions"])), cast(int, self.run["rounds"])
+        done = tensors["losses"].numel() if "losses" in tensors else 0
+        expected = {
+            "weights": (start.dtype, tuple(start.shape)),
+            "losses": (torch.float64, (min(done, rounds),)),
+            "confusion": (torch.int64, (n_clients, n_classes, n_classes)),
+        }
+        for name, (dtype, shape) in expected.items():
+            tensor = tensors.get(name)
+            if tensor is None and name != "confusion":
+                raise self._unreadable(f"it has no {name}")
+            if tensor is not None and (tensor.dtype, tuple(tensor.shape)) != (dtype, shape):
+                raise self._unreadable(
+                    f"{name} must be {dtype} of shape {shape}; got {tensor.dtype} of shape {tuple(tensor.shape)}"
+                )
+
+    def _unreadable(self, why: str) -> ValueError:
+        return ValueError(
+            f"checkpoint {str(self.path)!r} cannot be read as one ({why}); give another path or delete it"
+        )
 
 
 def identity(contributions: Array, config: TrainingConfig, *, data: str, start: Tensor) -> dict[str, object]:

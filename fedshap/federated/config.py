@@ -10,7 +10,7 @@ import torch
 
 from fedshap._types import Array, ArrayLike
 from fedshap._validation import as_array, as_count, as_interval, read_only
-from fedshap.federated.datasets import Federation
+from fedshap.federated.datasets import Federation, as_federation
 from fedshap.federated.models import ModelBuilder
 
 AVERAGES = ("participants", "everyone", "samples")
@@ -88,7 +88,7 @@ class TrainingConfig:
 def as_contributions(name: str, value: ArrayLike, federation: Federation, batch_size: int) -> Array:
     """Check batches of shape (..., n), each within what the client has; return a read-only copy."""
     array = as_array(name, value, minimum=0.0)
-    n = federation.n_clients
+    n = as_federation(federation).n_clients
     if array.ndim == 0 or array.shape[-1] != n:
         raise ValueError(f"{name} must have shape (..., {n}), one entry per client; got {array.shape}")
     limit = federation.batches(batch_size)
@@ -99,6 +99,13 @@ def as_contributions(name: str, value: ArrayLike, federation: Federation, batch_
             f"{batch_size} inputs, got {array[..., client].max():g}"
         )
     return read_only(array)
+
+
+def as_device(device: str) -> str:
+    """The device meant: ``"auto"`` is a GPU if there is one; others are left to :class:`TrainingConfig` to check."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _check_device(device: str) -> None:

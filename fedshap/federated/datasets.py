@@ -8,7 +8,7 @@ of ``d`` features; clients are indexed by ``i``, their groups by ``t`` in 0..T-1
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,8 @@ class Dataset:
         Number of classes, at least 2.
     name : str
         What the data set is called in results.
+    verified : bool
+        Whether checksums say that the content is what is published under that name, as :func:`load_dataset` finds out.
 
     Raises
     ------
@@ -51,11 +53,14 @@ class Dataset:
     labels: Labels
     n_classes: int
     name: str = "custom"
+    verified: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         inputs = _as_inputs(self.inputs)
         n_classes = as_count("n_classes", self.n_classes, minimum=2)
         labels = as_integer_labels("labels", self.labels, n_classes)
+        if not isinstance(self.name, str) or not isinstance(self.verified, bool):
+            raise ValueError(f"name must be a string and verified True or False; got {self.name!r}, {self.verified!r}")
         if len(labels) != len(inputs):
             raise ValueError(f"labels must have one entry per input; got {len(labels)} for {len(inputs)} inputs")
         object.__setattr__(self, "inputs", _frozen(inputs))
@@ -107,7 +112,7 @@ class Federation:
     name: str = "custom"
 
     def __post_init__(self) -> None:
-        train, test = tuple(self.train), tuple(self.test)
+        train, test = (_as_datasets(name, getattr(self, name)) for name in ("train", "test"))
         if not train or len(train) != len(test):
             raise ValueError(f"train and test must hold one data set per client; got {len(train)} and {len(test)}")
         kinds = {(data.input_shape, data.n_classes) for data in train + test}
@@ -140,9 +145,29 @@ class Federation:
         return f"Federation({self.name!r}, {self.n_clients} clients in {self.n_groups} groups)"
 
 
+def as_dataset(value: object) -> Dataset:
+    """Check that ``dataset`` is one."""
+    if not isinstance(value, Dataset):
+        raise ValueError(f"dataset must be a Dataset, which load_dataset reads; got {value!r}")
+    return value
+
+
+def as_federation(value: object) -> Federation:
+    """Check that ``federation`` is one."""
+    if not isinstance(value, Federation):
+        raise ValueError(f"federation must be a Federation, which partition deals out; got {value!r}")
+    return value
+
+
+def _as_datasets(name: str, value: Sequence[Dataset]) -> tuple[Dataset, ...]:
+    if not isinstance(value, Sequence) or not all(isinstance(each, Dataset) for each in value):
+        raise ValueError(f"{name} must be a sequence of Datasets, one per client; got {value!r}")
+    return tuple(value)
+
+
 def _as_inputs(value: ArrayLike) -> Inputs:
     """Check images or rows; arrays of float32, which may be large, are neither widened nor, if read-only, copied."""
-    if not isinstance(value, np.ndarray) or value.dtype != np.float32:
+    if type(value) is not np.ndarray or value.dtype != np.float32:  # subclasses too, such as masked arrays
         with np.errstate(over="ignore"):  # 1e300 becomes infinite, which is refused below
             inputs = as_array("inputs", value).astype(np.float32)
     else:

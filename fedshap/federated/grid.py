@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fedshap._files import as_path
 from fedshap._types import Array, ArrayLike
 from fedshap._validation import as_count, read_only
 from fedshap.federated.checkpoints import fingerprint, profile_name
@@ -55,7 +56,7 @@ def train_grid(
         Shape (R, n): batches per client and round of each run, as :func:`contribution_grid` lays them out.
     checkpoint : path, optional
         A folder with one checkpoint per run: finished runs are kept, an unfinished one is resumed. More profiles
-        may be added to the grid later.
+        may be added to the grid later. ``~`` is expanded.
     checkpoint_every : int
         Save the run under way after every so many rounds.
     progress : bool, optional
@@ -89,10 +90,10 @@ def train_grid(
     """
     config = TrainingConfig(**settings)
     profiles = as_contributions("contributions", contributions, federation, config.batch_size)
-    if profiles.ndim != 2:
-        raise ValueError(f"contributions must have shape (R, {federation.n_clients}); got {profiles.shape}")
+    if profiles.ndim != 2 or len(profiles) == 0:
+        raise ValueError(f"contributions must have shape (R, {federation.n_clients}), R >= 1; got {profiles.shape}")
     every = as_count("checkpoint_every", checkpoint_every)
-    folder = None if checkpoint is None else Path(checkpoint)
+    folder = None if checkpoint is None else as_path("checkpoint", checkpoint)
     data = "" if folder is None else fingerprint(federation)
     with progress_bar(steps(profiles, config), progress) as bar:
         runs = [

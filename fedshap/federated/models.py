@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 
@@ -63,6 +63,8 @@ def build_model(
     if not callable(builder):
         raise ValueError(f"model must be one of {', '.join(map(repr, MODELS))} or a function; got {model!r}")
     seed = as_count("seed", seed, minimum=0)
+    if not isinstance(input_shape, Sequence) or isinstance(input_shape, str):
+        raise ValueError(f"input_shape must be (C, H, W) of an image or (d,) of a row; got {input_shape!r}")
     # devices=[] and the CPU generator alone: torch.manual_seed would also reseed a GPU and not put it back
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -78,6 +80,8 @@ def build_model(
 @torch.no_grad()
 def _check(network: nn.Module, model: str | ModelBuilder, input_shape: tuple[int, ...], n_classes: int) -> None:
     """Refuse a network that is not one from inputs to scores whose parameters say all."""
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"model {model!r} must return a torch.nn.Module; got {network!r}")
     statistics = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
     if any(isinstance(layer, statistics) and layer.track_running_stats for layer in network.modules()):
         raise ValueError(

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from fedshap._types import RandomSource
 from fedshap._validation import as_array, as_count, as_generator, as_interval
-from fedshap.federated.datasets import Dataset, Federation, Inputs
+from fedshap.federated.datasets import Dataset, Federation, Inputs, as_dataset
 
 Rows = NDArray[np.int64]
 """Places of rows in a data set, shape (k,)."""
@@ -73,7 +73,7 @@ def partition(
     Sec. 5.1 has thirty clients in three groups turned by 10, 90 and 180 degrees. Turned by 180 degrees a 6 is a 9, so
     a model trained on groups 0 and 2 meets images whose two labels cannot both be right; that is the paper's task.
     """
-    if len(dataset.input_shape) != 3:
+    if len(as_dataset(dataset).input_shape) != 3:
         raise ValueError(
             f"dataset must hold images to be rotated; got {dataset!r}, which partition_label_shares or "
             "partition_dirichlet can divide"
@@ -158,7 +158,7 @@ def partition_label_shares(
     portions = as_array("shares", shares, minimum=0.0, maximum=1.0)
     if portions.ndim != 1 or len(portions) < 2:
         raise ValueError(f"shares must be a sequence of at least two numbers, one per agent; got {shares!r}")
-    if dataset.n_classes != 2:
+    if as_dataset(dataset).n_classes != 2:
         raise ValueError(f"dataset must have two classes to be dealt out by label shares; got {dataset!r}")
     test_fraction = _as_test_fraction(test_fraction)
     rng = as_generator(rng)
@@ -233,7 +233,7 @@ def partition_dirichlet(
     n_clients = as_count("n_clients", n_clients)
     concentration = as_interval("concentration", concentration, 0.0, np.inf)
     test_fraction = _as_test_fraction(test_fraction)
-    if 2 * n_clients > len(dataset):
+    if 2 * n_clients > len(as_dataset(dataset)):
         raise ValueError(f"n_clients must be at most half the {len(dataset)} rows of the data set; got {n_clients}")
     rng = as_generator(rng)
     sizes = np.bincount(dataset.labels, minlength=dataset.n_classes)
@@ -258,7 +258,7 @@ def _subset(dataset: Dataset, rows: Rows, angle: float = 0.0) -> Dataset:
 def _as_test_fraction(value: float) -> float:
     fraction = as_interval("test_fraction", value, 0.0, 1.0)
     if fraction == 1.0:
-        raise ValueError("test_fraction must lie below 1, or there is nothing to train on; got 1")
+        raise ValueError("test_fraction must lie in (0, 1), or there is nothing to train on; got 1")
     return fraction
 
 

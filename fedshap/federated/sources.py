@@ -18,49 +18,33 @@ two classes, label 1 is called positive.
 
 from __future__ import annotations
 
-import csv
+import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
 
 import numpy as np
 
+from fedshap._files import as_path
+from fedshap.federated.archives import IMAGE_ARCHIVES, load_images
 from fedshap.federated.datasets import Dataset
-
-DOWNLOADS = Path("~/.cache/fedshap")
-"""Where data sets are downloaded to if no other folder is given."""
-
-_LUMPY_ADVICE = "It is downloaded from https://doi.org/10.17632/7pyhbzb2n9.1"
-LUMPY_LEAKS = ("region", "country", "reportingDate")  # filled in for positive rows alone
-LUMPY_FEATURES = (
-    *("x", "y", "cld", "dtr", "frs", "pet", "pre", "tmn", "tmp", "tmx", "vap", "wet"),
-    *("elevation", "dominant_land_cover", "X5_Ct_2010_Da", "X5_Bf_2010_Da"),
-)
-LUMPY_LABEL = "lumpy"
-LUMPY_ROWS, LUMPY_POSITIVES = 24_803, 3_039  # as published, repeated rows included
-LUMPY_DECIMALS = 4
+from fedshap.federated.lumpy import load_lumpy
 
 QUADRATIC_ROWS, QUADRATIC_INPUTS = 10_000, 10
 QUADRATIC_NOISE = 0.2  # of the form's standard deviation: no classifier can be right on more than about 94 %
 QUADRATIC_SEED = 2025  # fixed, so that the name means one data set: runs with different seeds share it
 
-
-class ImageArchive(NamedTuple):
-    """A data set that torchvision keeps."""
-
-    torchvision_name: str
-    folder: str  # below the root
-    n_train: int
-    n_test: int
-
-
-IMAGE_ARCHIVES = {
-    "mnist": ImageArchive("MNIST", "MNIST/raw", 60_000, 10_000),
-    "fashion-mnist": ImageArchive("FashionMNIST", "FashionMNIST/raw", 60_000, 10_000),
-    "cifar10": ImageArchive("CIFAR10", "cifar-10-batches-py", 50_000, 10_000),
-}
+#: SHA-256 of the content, see :func:`digest`, of the data sets that are not compared file by file.
+CONTENT: Mapping[str, str] = MappingProxyType(
+    {
+        "digits": "8b3b6ae90863430bdef06a3f7d1ec2f6a905a53d3375655b18cf63780ad98772",
+        "breast-cancer": "f86286b06e0eb4fbbb699d6ba5df7f1432e65642369ae111d0e47b47d02338bc",
+        "lumpy": "5dbdaaea64aaa0b5bee6aa36666d31b674d4dd0478d33e05e1c100c83a2031d9",
+        "quadratic": "70ee329f7842385565ba103dde3d347baaa99a5ad0cdf5f8e75737cf0adfea15",
+    }
+)
 
 
 def load_dataset(name: str = "digits", root: str | Path | None = None) -> Dataset:
@@ -80,12 +64,14 @@ def load_dataset(name: str = "digits", root: str | Path | None = None) -> Datase
     Returns
     -------
     Dataset
-        Grey levels in [0, 1]; features in the units of the source, for the partitions to standardise.
+        Grey levels in [0, 1]; features in the units of the source, for the partitions to standardise. It is
+        ``verified`` if checksums say that the content is that published; content they do not know is loaded too.
 
     Raises
     ------
     ValueError
-        If the name is not known, the message listing those that are; if a file holds something else than it should.
+        If the name is not known, the message listing those that are. If a file is that of another data set, or a cell
+        of a table no number or one that its column cannot hold; the message names the file, and the line and column.
     OSError
         If files are missing or cut short and cannot be downloaded; the message says where they should be.
     ImportError
@@ -132,12 +118,13 @@ def load_dataset(name: str = "digits", root: str | Path | None = None) -> Datase
     - Xiao, H., Rasul, K., Vollgraf, R. (2017). Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
       Algorithms. arXiv:1708.07747.
     """
-    if name not in DATASETS:
+    if not isinstance(name, str) or name not in DATASETS:
         raise ValueError(f"name must be one of {', '.join(map(repr, DATASETS))}; got {name!r}")
     try:
-        return DATASETS[name](None if root is None else Path(root).expanduser())
+        dataset = DATASETS[name](None if root is None else as_path("root", root))
     except ModuleNotFoundError as error:
         raise ImportError(f"{name} needs {error.name}, which is not installed: pip install fedshap[train]") from error
+    return replace(dataset, verified=digest(dataset) == CONTENT[name]) if name in CONTENT else dataset
 
 
 def _load_digits(root: Path | None) -> Dataset:
@@ -166,91 +153,11 @@ def _draw_quadratic(root: Path | None) -> Dataset:
     return Dataset(x.astype(np.float32), labels, n_classes=2, name="quadratic")
 
 
-def _load_images(name: str, root: Path | None) -> Dataset:
-    """Both parts of a data set of torchvision, which shows the progress of a download itself."""
-    archive = IMAGE_ARCHIVES[name]
-    root = DOWNLOADS.expanduser() if root is None else root
-    try:
-        parts = _torchvision_parts(archive, root)
-    except (OSError, RuntimeError, ValueError, TypeError, AssertionError) as error:  # what torchvision's readers raise
-        raise OSError(_advice(name, root / archive.folder, f"{type(error).__name__}: {error}")) from error
-    found = [(len(pixels), len(labels)) for pixels, labels in parts]
-    if found != [(archive.n_train,) * 2, (archive.n_test,) * 2]:
-        counts = f"{archive.n_train} and {archive.n_test} images with as many labels expected, found {found}"
-        raise ValueError(_advice(name, root / archive.folder, counts))
-    inputs = np.empty((archive.n_train + archive.n_test, *parts[0][0].shape[1:]), dtype=np.float32)
-    for chunk, (pixels, _) in zip(np.split(inputs, [archive.n_train]), parts, strict=True):
-        np.divide(pixels, np.float32(255.0), out=chunk)
-    inputs.setflags(write=False)  # so that it need not be copied
-    return Dataset(inputs, np.concatenate([labels for _, labels in parts]), n_classes=10, name=name)
-
-
-def _torchvision_parts(archive: ImageArchive, root: Path) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Bytes (N, C, H, W) and labels (N,) of the training and of the test part."""
-    from torchvision import datasets
-
-    parts = []
-    for is_train in (True, False):
-        part = getattr(datasets, archive.torchvision_name)(root, train=is_train, download=True)
-        pixels, labels = np.asarray(part.data), np.asarray(part.targets)
-        parts.append((pixels[:, None] if pixels.ndim == 3 else pixels.transpose(0, 3, 1, 2), labels))
-    return parts
-
-
-def _advice(name: str, folder: Path, what: str) -> str:
-    return (
-        f"{name} is neither whole in {folder} nor could it be downloaded to there ({' '.join(what.split())}). Remove "
-        "that folder if it exists and load again with a network connection, or copy it from a machine that has it"
-    )
-
-
-def _load_lumpy(root: Path | None) -> Dataset:
-    path = _lumpy_file(root)
-    with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
-        header = next(csv.reader(file), [])
-        if set(header) != {*LUMPY_FEATURES, *LUMPY_LEAKS, LUMPY_LABEL}:
-            raise ValueError(
-                f"{path} must have the columns {', '.join((*LUMPY_FEATURES, *LUMPY_LEAKS, LUMPY_LABEL))}; "
-                f"got {', '.join(header)}. {_LUMPY_ADVICE}"
-            )
-        columns = [header.index(column) for column in (*LUMPY_FEATURES, LUMPY_LABEL)]
-        try:
-            table = np.loadtxt(file, delimiter=",", usecols=columns, quotechar='"', ndmin=2)
-        except ValueError as error:
-            raise ValueError(f"{path} does not hold the numbers it should: {error}. {_LUMPY_ADVICE}") from error
-    # rounded, or rows that are one in float32 once features are standardised would pass for two here
-    features, labels = table[:, :-1].round(LUMPY_DECIMALS).astype(np.float32), table[:, -1]
-    if not np.isin(labels, (0, 1)).all():
-        raise ValueError(f"column {LUMPY_LABEL} of {path} must be 0 or 1; got {labels[~np.isin(labels, (0, 1))][0]:g}")
-    if (len(labels), labels.sum()) != (LUMPY_ROWS, LUMPY_POSITIVES):
-        raise ValueError(
-            f"{path} must have {LUMPY_ROWS} rows, {LUMPY_POSITIVES} of them positive; got {len(labels)} and "
-            f"{labels.sum():g}. {_LUMPY_ADVICE}"
-        )
-    return Dataset(*_without_repeats(features, labels), n_classes=2, name="lumpy")
-
-
-def _lumpy_file(root: Path | None) -> Path:
-    """The CSV file, given as such or by the folder that holds it."""
-    if root is not None and root.is_dir():
-        files = [file for file in sorted(root.glob("*.csv")) if "lumpy" in file.name.lower()]
-    else:
-        files = [root] if root is not None and root.is_file() else []
-    if len(files) == 1:
-        return files[0]
-    raise FileNotFoundError(
-        "root must be the CSV file of the lumpy skin disease data, or a folder with one '*lumpy*.csv'; "
-        f"got {root}, where there are {len(files)} such files. {_LUMPY_ADVICE}"
-    )
-
-
-def _without_repeats(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Every row of features once, in the order of the file, positive if any of its equals is."""
-    _, first, place = np.unique(features, axis=0, return_index=True, return_inverse=True)
-    highest = np.zeros(len(first))
-    np.maximum.at(highest, place.ravel(), labels)
-    order = np.argsort(first)
-    return features[first[order]], highest[order]
+def digest(dataset: Dataset) -> str:
+    """SHA-256 of all inputs and labels, whatever file they come from and however it is laid out."""
+    sha = hashlib.sha256(np.ascontiguousarray(dataset.inputs, dtype="<f4").data)
+    sha.update(np.ascontiguousarray(dataset.labels, dtype="<i8").data)
+    return sha.hexdigest()
 
 
 #: Loaders by name. A loader takes the root that :func:`fedshap.federated.load_dataset` was given, or None.
@@ -258,8 +165,8 @@ DATASETS: Mapping[str, Callable[[Path | None], Dataset]] = MappingProxyType(
     {
         "digits": _load_digits,
         "breast-cancer": _load_breast_cancer,
-        **{name: partial(_load_images, name) for name in IMAGE_ARCHIVES},
-        "lumpy": _load_lumpy,
+        **{name: partial(load_images, name) for name in IMAGE_ARCHIVES},
+        "lumpy": load_lumpy,
         "quadratic": _draw_quadratic,
     }
 )

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,13 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
+import fedshap
+from fedshap._files import read_json, write_json
 from fedshap._types import Array, ArrayLike
+from fedshap._validation import as_array
 from fedshap.federated.checkpoints import fingerprint
 from fedshap.federated.config import TrainingConfig, as_contributions
 from fedshap.federated.datasets import Federation
 from fedshap.federated.training import TrainingResult, federated_averaging, steps
+
+_AGAIN = "delete it, and the run is done again"
 
 
 @dataclass(eq=False)
@@ -61,19 +66,19 @@ class RunStore:
     def train(self, contributions: ArrayLike) -> dict[str, Any]:
         """What training at these contributions gave, now or before."""
         s = self._trained(contributions)
-        what = {**asdict(self.config), "data": self.fingerprint, "by": versions(), "contributions": s.tolist()}
-        name = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+        settings = {**asdict(self.config), "data": self.fingerprint, "by": versions(), "contributions": s.tolist()}
+        name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
         path, rounds = self.folder / f"{name}.json", self.folder / f"{name}.safetensors"
         if not path.exists():
             start = time.perf_counter()
             result = federated_averaging(
                 self.federation, s, self.config, advance=self.bar.update, path=rounds, data=self.fingerprint
             )
-            write_json(path, {"settings": what, "seconds": time.perf_counter() - start, **_outcome(result)})
-            rounds.unlink()
+            write_json(path, {"settings": settings, "seconds": time.perf_counter() - start, **_outcome(result)})
+            rounds.unlink(missing_ok=True)
         elif name not in self.seconds:  # trained before this command began: nothing to wait for
             self.expect(-self.work([s]))
-        record = json.loads(path.read_text(encoding="utf8"))
+        record = self._read(path, settings)
         self.seconds[name] = record["seconds"]
         return record
 
@@ -87,6 +92,31 @@ class RunStore:
         self.bar.total = (self.bar.total or 0) + batches
         self.bar.refresh()
 
+    def _read(self, path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """A kept run; ValueError with what to do about it if it is none or not the one with these settings."""
+        record = read_json(path, "a kept training run", _AGAIN)
+        shapes = {
+            "seconds": (),
+            "group_accuracies": (self.federation.n_groups,),
+            "client_accuracies": (self.federation.n_clients,),
+            "losses": (self.config.rounds if any(settings["contributions"]) else 0,),
+        }
+        if self.federation.train[0].n_classes == 2:
+            shapes["confusion"] = (self.federation.n_clients, 2, 2)
+        try:
+            for name, shape in shapes.items():
+                most = 1.0 if name.endswith("accuracies") else None
+                got = as_array(name, record.get(name, "nothing"), minimum=0.0, maximum=most).shape
+                if got != shape:
+                    raise ValueError(f"{name} must have shape {shape}; got {got}")
+            if "confusion" not in record:
+                raise ValueError("it has no confusion")
+            if record.get("settings") != settings:
+                raise ValueError("it has other settings than its name says")
+        except ValueError as error:
+            raise ValueError(f"{path} is not a kept training run ({error}); {_AGAIN}") from error
+        return record
+
     def _trained(self, contributions: ArrayLike) -> Array:
         """Contributions to a millionth of a batch, so that rounding errors do not make two runs of one."""
         s = np.round(np.asarray(contributions, dtype=float), 6)
@@ -95,18 +125,14 @@ class RunStore:
 
 def versions() -> dict[str, str]:
     """Versions of what computes."""
-    packages = {name: version(name) for name in ("fedshap", "numpy", "scipy", "torch")}
-    return {"python": platform.python_version(), **packages}
+    packages = {name: version(name) for name in ("numpy", "scipy", "torch")}
+    return {"python": platform.python_version(), "fedshap": fedshap.__version__, **packages}
 
 
-def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Write all of a file or nothing; lists of numbers stay on one line."""
-    text = json.dumps(record, indent=1, allow_nan=False)
-    text = re.sub(r"\[\s+([^\[\]{}\"]*?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text + "\n", encoding="utf8")
-    os.replace(temporary, path)
+def machine(device: str) -> dict[str, Any]:
+    """What it computes on."""
+    gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else None
+    return {"architecture": platform.machine(), "processors": os.cpu_count(), "gpu": gpu}
 
 
 def _outcome(result: TrainingResult) -> dict[str, Any]:

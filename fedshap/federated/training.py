@@ -19,6 +19,7 @@ her weights ``theta_i`` back; the server averages them. Three choices that the p
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from fedshap._files import as_path
 from fedshap._types import Array, ArrayLike, PerAgent
 from fedshap._validation import as_count, read_only
 from fedshap.federated.backends import (
@@ -114,7 +116,7 @@ def train(
     rounds, batch_size, learning_rate, model, seed, device, average, dtype, backend, mixed_precision
         See :class:`TrainingConfig`.
     checkpoint : path, optional
-        A safetensors file to which the run is saved, and from which it is resumed if it is there.
+        A safetensors file to which the run is saved, and from which it is resumed if it is there; ``~`` is expanded.
     checkpoint_every : int
         Save after every so many rounds, and at the end.
     progress : bool, optional
@@ -156,7 +158,7 @@ def train(
     if s.ndim != 1:
         raise ValueError(f"contributions must have shape ({federation.n_clients},); got {s.shape}")
     every = as_count("checkpoint_every", checkpoint_every)
-    path = None if checkpoint is None else Path(checkpoint)
+    path = None if checkpoint is None else as_path("checkpoint", checkpoint)
     data = "" if path is None else fingerprint(federation)
     with progress_bar(steps(s, config), progress) as bar:
         return federated_averaging(federation, s, config, advance=bar.update, path=path, every=every, data=data)
@@ -182,7 +184,7 @@ def federated_averaging(
     state, checkpoint = TrainingState(get_weights(model)), None
     if path is not None:
         checkpoint = Checkpoint(path, every, identity(s, config, data=data, start=state.weights))
-        state = checkpoint.load(config.device) or state
+        state = checkpoint.load(state.weights, n_classes) or state
         advance(len(state.losses) * steps(s, config) // config.rounds)
     with _reproducible():
         if s.any() and len(state.losses) < config.rounds:
@@ -256,9 +258,10 @@ def steps(s: Array, config: TrainingConfig) -> int:
     return config.rounds * int(np.ceil(s).sum())
 
 
-def progress_bar(n_batches: int, progress: bool | None) -> tqdm:
+def progress_bar(n_batches: int, progress: bool | None, what: str = "training") -> tqdm:
     """A bar that counts batches, since runs of one grid differ a lot in length; None: only on a terminal."""
-    return tqdm(total=n_batches, unit="batch", desc="training", disable=None if progress is None else not progress)
+    hidden = True if sys.stderr is None else progress if progress is None else not progress
+    return tqdm(total=n_batches, unit="batch", desc=what, disable=hidden)
 
 
 @torch.no_grad()

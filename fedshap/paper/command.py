@@ -1,19 +1,16 @@
-"""``python -m fedshap table1``: the paper's Table 1, trained, played and written to one JSON per data set.
+"""``fedshap table1``: the paper's Table 1, trained, played and written to one JSON per data set.
 
-    python -m fedshap table1 --dataset mnist --seeds 3 --data ROOT --out book/results
+    fedshap table1 --dataset mnist --seeds 3 --data ROOT --out book/results
 
 Training runs that are finished are kept in a folder beside the result (``.table1_mnist``) until the result is written,
-so that a command that was stopped goes on where it was.
+so that a command that was stopped goes on where it was. One process at a time makes a result: a second one with the
+same folder and data set ends with a message that says which process is at work.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import platform
 import shutil
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import date
@@ -21,27 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from tqdm import tqdm
 
+from fedshap._files import as_path, claimed, write_json
 from fedshap._validation import as_count
-from fedshap.federated import TrainingConfig, contribution_grid, load_dataset
-from fedshap.federated.store import RunStore, versions, write_json
-from fedshap.paper.experiment import (
-    BETA,
-    COST_TO_WORTH,
-    EXPERIMENTS,
-    STEP,
-    Clients,
-    Experiment,
-    deal_out,
-    expected_clients,
-    f1_score,
-    fits,
-    play,
-    ratio,
-)
+from fedshap.federated import Dataset, TrainingConfig, contribution_grid, load_dataset
+from fedshap.federated.config import as_device
+from fedshap.federated.store import RunStore, machine, versions
+from fedshap.federated.training import progress_bar
+from fedshap.paper.experiment import Clients, deal_out, expected_clients, f1_score, fits, play, ratio
 from fedshap.paper.published import SPREAD, TABLE_1, WEIGHTS
+from fedshap.paper.settings import BETA, COST_TO_WORTH, EXPERIMENTS, STEP, Experiment
 
 COLUMNS = (
     *("accuracy", "accuracy_gain", "f1"),  # of the trained networks
@@ -140,11 +126,12 @@ def table1(
     Parameters
     ----------
     dataset : str
-        One of `fedshap.paper.experiment.EXPERIMENTS`.
+        One of `fedshap.paper.settings.EXPERIMENTS`.
     out : path
-        Folder for the result, made if missing.
+        Folder for the result, made if missing; ``~`` is expanded, here and in ``data``.
     data : path, optional
-        Where `load_dataset` finds the data.
+        Where `load_dataset` finds the data. Under ``"content"`` the result says whether checksums know them:
+        ``"verified"`` or ``"unknown"``.
     seeds : int
         Repetitions, with seeds 0 to ``seeds - 1``: each deals out, trains, fits and draws costs afresh.
     device : str
@@ -170,36 +157,42 @@ def table1(
     Raises
     ------
     ValueError
-        If an option is out of range, or a finished result is there and ``force`` is not given.
+        If an option is out of range, a finished result is there and ``force`` is not given, or a kept training run is
+        damaged; the message names the file and says what to do.
+    BlockingIOError
+        If another process is making this result.
+    OSError
+        If something cannot be read or written; the message names the file.
     """
     as_count("seeds", seeds)
     experiment = _experiment(dataset, rounds, quick)
     games = _games(dataset, weights, untrained)
     name = f"table1_{dataset}{'_quick' if quick else ''}"
-    path, folder = Path(out) / f"{name}.json", Path(out) / f".{name}"
-    if path.exists() and not force:
-        raise ValueError(f"{path} is finished; --force replaces it")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    path, folder = as_path("out", out) / f"{name}.json", as_path("out", out) / f".{name}"
+    root = None if data is None else as_path("data", data)
     names = ("model", "rounds", "batch_size", "learning_rate", "dtype")
-    config = TrainingConfig(**{each: getattr(experiment, each) for each in names}, device=device)
-    loaded = None if untrained else load_dataset(dataset, data)
-    repetitions = []
-    with tqdm(total=seeds * _guess(experiment, len(games)), unit="batch", desc=name, disable=untrained or None) as bar:
-        for seed in range(seeds):
-            runs = None
-            if loaded is not None:
-                runs = RunStore(deal_out(experiment, loaded, seed), replace(config, seed=seed), folder, bar)
-            repetitions.append(repeat(experiment, seed, games, runs))
-    about = _about(experiment, device, quick, untrained)
-    write_json(path, about | {"summary": summary(repetitions), "repetitions": repetitions})
-    if not keep:
-        shutil.rmtree(folder, ignore_errors=True)
+    config = TrainingConfig(**{each: getattr(experiment, each) for each in names}, device=as_device(device))
+    with claimed(path.with_name(f".{name}.lock"), str(path)):
+        if path.exists() and not force:
+            raise ValueError(f"{path} is finished; --force replaces it")
+        loaded = None if untrained else load_dataset(dataset, root)
+        batches = seeds * _guess(experiment, len(games))
+        repetitions = []
+        with progress_bar(batches, False if untrained else None, name) as bar:
+            for seed in range(seeds):
+                runs = None
+                if loaded is not None:
+                    runs = RunStore(deal_out(experiment, loaded, seed), replace(config, seed=seed), folder, bar)
+                repetitions.append(repeat(experiment, seed, games, runs))
+        about = _about(experiment, config.device, quick, loaded)
+        write_json(path, about | {"summary": summary(repetitions), "repetitions": repetitions})
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
     return path
 
 
 def _experiment(dataset: str, rounds: int | None, quick: bool) -> Experiment:
-    if dataset not in EXPERIMENTS:
+    if not isinstance(dataset, str) or dataset not in EXPERIMENTS:
         raise ValueError(f"dataset must be one of {', '.join(map(repr, EXPERIMENTS))}; got {dataset!r}")
     experiment = EXPERIMENTS[dataset].quick() if quick else EXPERIMENTS[dataset]
     return experiment if rounds is None else replace(experiment, rounds=as_count("rounds", rounds))
@@ -225,10 +218,9 @@ def _guess(experiment: Experiment, n_games: int) -> int:
     return experiment.rounds * experiment.n_clients * per_client
 
 
-def _about(experiment: Experiment, device: str, quick: bool, untrained: bool) -> dict[str, Any]:
-    """Everything in the result but the numbers."""
+def _about(experiment: Experiment, device: str, quick: bool, data: Dataset | None) -> dict[str, Any]:
+    """Everything in the result but the numbers; ``data`` is None where nothing is trained."""
     name = experiment.dataset
-    gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else None
     return {
         "what": f"Table 1 of the paper for {name}: as printed, rerun, and at certified equilibria",
         "dataset": name,
@@ -236,10 +228,11 @@ def _about(experiment: Experiment, device: str, quick: bool, untrained: bool) ->
         "date": date.today().isoformat(),
         "versions": versions(),
         "device": device,
-        "machine": {"architecture": platform.machine(), "processors": os.cpu_count(), "gpu": gpu},
+        "machine": machine(device),
         "settings": asdict(experiment) | {"movers": experiment.movers, "step": STEP, "beta": BETA},
         "costs": "App. E" if experiment.rate_limit else f"uniform up to {COST_TO_WORTH} of the mean own weight",
-        "trained": not untrained,
+        "trained": data is not None,
+        "content": None if data is None else "verified" if data.verified else "unknown",
         "printed": {
             "source": "Sec. 5.1 and App. E, Tables 1 to 4",
             "table_1": {column: list(each) for column, each in TABLE_1.get(name, {}).items()},
@@ -249,37 +242,3 @@ def _about(experiment: Experiment, device: str, quick: bool, untrained: bool) ->
             },
         },
     }
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, or 2 after an error shown in one line, or 130 if interrupted."""
-    options = vars(_parser().parse_args(arguments))
-    del options["command"]
-    try:
-        print(table1(**options))
-    except KeyboardInterrupt:
-        print("\nfedshap: stopped; the same command goes on after the training runs it has finished", file=sys.stderr)
-        return 130
-    except (ValueError, OSError, ImportError, FloatingPointError) as error:
-        print(f"fedshap: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("fedshap", description="The tables of the paper as commands.")
-    command = parser.add_subparsers(dest="command", required=True).add_parser(
-        "table1", help="train, play and write the row of Table 1 for one data set", allow_abbrev=False
-    )
-    command.add_argument("--dataset", default="digits", help=f"one of {', '.join(EXPERIMENTS)} (default: digits)")
-    command.add_argument("--data", metavar="ROOT", help="folder of the data sets; for lumpy its CSV file")
-    command.add_argument("--out", default=".", metavar="DIR", help="folder for the result (default: here)")
-    command.add_argument("--seeds", type=int, default=3, metavar="N", help="repetitions (default: 3)")
-    command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:k (default: auto)")
-    command.add_argument("--rounds", type=int, metavar="N", help="rounds of federated averaging")
-    command.add_argument("--weights", default="both", help="of the games: fitted, published or both (default)")
-    command.add_argument("--untrained", action="store_true", help="play the published game only, without data")
-    command.add_argument("--quick", action="store_true", help="a small run, labelled so")
-    command.add_argument("--force", action="store_true", help="replace a finished result")
-    command.add_argument("--keep", action="store_true", help="keep the training runs, to add seeds later")
-    return parser

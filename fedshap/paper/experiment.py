@@ -7,20 +7,20 @@ with random costs; the game is played under ``M^0``, ``M^BG`` and ``M^Shap``. Ea
 - ``"all move"``: the same with every agent moving in every iteration;
 - ``"equilibrium"``: the certified Nash equilibrium.
 
-All here is cheap. The command that trains, keeps and writes is in `fedshap.paper.command`.
+All here is cheap. The settings are in `fedshap.paper.settings`; the command that trains, keeps and writes is in
+`fedshap.paper.command`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedshap._types import Array, ArrayLike, PerAgent
+from fedshap._types import ArrayLike, PerAgent
+from fedshap._validation import as_array
 from fedshap.costs import LinearCost
 from fedshap.equilibrium import find_equilibrium, regret
 from fedshap.equilibrium.dynamics import best_response_dynamics
@@ -29,97 +29,8 @@ from fedshap.game import Game
 from fedshap.mechanisms import CostSharing, Mechanism, NoPayment, ShapleyPayment
 from fedshap.metrics import reciprocity
 from fedshap.paper.published import MECHANISMS
+from fedshap.paper.settings import BETA, COST_TO_WORTH, EXPERIMENTS, STEP, Experiment
 from fedshap.payoffs import PowerLaw
-
-STEP = 10.0
-"""Step size of the dynamics (App. E)."""
-ITERATIONS = 1000
-"""Iterations of the dynamics (App. E)."""
-BETA = 0.8
-"""Fraction of costs shared in ``M^BG``: the paper names none, its published code has this one for any n."""
-COST_TO_WORTH = 0.4
-"""Upper end of the cost rates where the paper gives none, as a fraction of what a client's own first batch is worth.
-
-That is the mean of the diagonal of the fitted weights. With App. E's MNIST weights and costs the fraction is 0.42; in
-every game it lets the cheapest clients train and leaves the others a reason not to.
-"""
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """The settings of one data set.
-
-    Attributes
-    ----------
-    dataset, model : str
-        Names for `load_dataset` and `build_model`.
-    n_clients : int
-        Clients: in three groups turned by 10, 90 and 180 degrees, or two with 70 % and 30 % positives.
-    test_fraction : float
-        Share of the data kept for testing.
-    batch_size, rounds, learning_rate, dtype
-        As in `TrainingConfig`.
-    given : int
-        Batches per client of the groups that give in the runs of the fit; the others give none.
-    cap : int or None
-        Most batches a client may contribute; None: all she owns.
-    rate_limit : float or None
-        Costs per batch are uniform on [0, rate_limit]; None: see `COST_TO_WORTH`.
-    iterations : int
-        Iterations of the dynamics.
-    """
-
-    dataset: str
-    model: str = "lenet"
-    n_clients: int = 30
-    test_fraction: float = 1 / 7
-    batch_size: int = 11
-    rounds: int = 10
-    learning_rate: float = 0.1
-    dtype: str = "float32"
-    given: int = 20
-    cap: int | None = 100
-    rate_limit: float | None = 0.001
-    iterations: int = ITERATIONS
-    n_inputs: int | None = None
-
-    @property
-    def rotated(self) -> bool:
-        """Whether clients are groups of rotated images, not two agents with shares of labels."""
-        return self.n_clients > 2
-
-    @property
-    def movers(self) -> int:
-        """Agents that move in an iteration of the paper's protocol: a third, but both of two."""
-        return self.n_clients // 3 if self.rotated else self.n_clients
-
-    def quick(self) -> Experiment:
-        """The same in small: two rounds of training, contributions of at most ten batches."""
-        return replace(self, rounds=2, given=min(self.given, 5), cap=10)
-
-
-_TWO_AGENTS = {"n_clients": 2, "test_fraction": 0.2, "cap": None, "rate_limit": None}
-_ALL = (
-    Experiment("mnist", n_inputs=70_000),
-    Experiment("fashion-mnist", n_inputs=70_000),
-    Experiment("cifar10", model="resnet18", test_fraction=1 / 6, batch_size=60, cap=27, n_inputs=60_000),
-    Experiment("lumpy", model="resmlp", batch_size=7, given=200, **_TWO_AGENTS),
-    Experiment("quadratic", model="quadratic", given=200, **_TWO_AGENTS),
-    Experiment("breast-cancer", model="resmlp", batch_size=4, rounds=30, given=32, **_TWO_AGENTS),
-    Experiment(
-        "digits",
-        model="cnn",
-        n_clients=9,
-        test_fraction=0.3,
-        batch_size=8,
-        rounds=25,
-        given=8,
-        cap=None,
-        rate_limit=None,
-    ),
-)
-#: The experiments by data set. App. E's batch size is not printed: 11 and 60 give its number of batches per client.
-EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType({each.dataset: each for each in _ALL})
 
 
 def deal_out(experiment: Experiment, dataset: Dataset, seed: int) -> Federation:
@@ -152,7 +63,7 @@ def expected_clients(experiment: Experiment) -> Clients:
     n, total = experiment.n_clients, experiment.n_inputs
     if total is None:
         known = [name for name, each in EXPERIMENTS.items() if each.n_inputs]
-        raise ValueError(f"without data and training the data set must be one of {known}; got {experiment.dataset!r}")
+        raise ValueError(f"without data and training dataset must be one of {known}; got {experiment.dataset!r}")
     rows = np.arange(total - round(experiment.test_fraction * total))
     owned = [len(part) // experiment.batch_size for part in np.array_split(rows, n)]
     return Clients(np.arange(n) * 3 // n, np.array(owned))
@@ -248,7 +159,7 @@ def fits(contributions: ArrayLike, accuracies: ArrayLike, groups: ArrayLike, n_c
     return runs | {"by_chance": by_chance}
 
 
-def f1_score(confusion: Array) -> float | None:
+def f1_score(confusion: ArrayLike) -> float | None:
     """F1 of label 1 from counts (2, 2) of true labels by predicted ones; None if label 1 never occurs.
 
     Examples
@@ -256,7 +167,10 @@ def f1_score(confusion: Array) -> float | None:
     >>> f1_score(np.array([[50, 10], [5, 35]]))  # precision 35/45, recall 35/40
     0.8235...
     """
-    (_, false), (missed, true) = np.asarray(confusion).tolist()
+    counts = as_array("confusion", confusion, minimum=0.0)
+    if counts.shape != (2, 2):
+        raise ValueError(f"confusion must have shape (2, 2), true labels by predicted ones; got {counts.shape}")
+    (_, false), (missed, true) = counts.tolist()
     return ratio(2 * true, 2 * true + false + missed)
 
 

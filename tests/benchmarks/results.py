@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import json
 import os
 import platform
 from pathlib import Path
 from typing import Any
+
+from fedshap._files import write_json
 
 RESULTS = Path(__file__).parents[2] / "book" / "results"
 
@@ -25,7 +26,4 @@ def save(name: str, what: str, *, machine: dict[str, Any] | None = None, **conte
         },
         **content,
     }
-    path = RESULTS / f"{name}.json"
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(record, indent=1) + "\n")
-    partial.replace(path)
+    write_json(RESULTS / f"{name}.json", record)

@@ -1,0 +1,113 @@
+"""The command ``fedshap``, also ``python -m fedshap``.
+
+Its options are read without torch, so that ``fedshap --help`` answers wherever the package is installed; a command
+imports what it needs when it is run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import fedshap
+from fedshap import _interruptions
+from fedshap.paper.settings import EXPERIMENTS
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        What follows the command's name; by default those of the process.
+
+    Returns
+    -------
+    int
+        The exit code: 0, or 2 after an error shown in one line, or 130 after an interruption, said in one line too.
+
+    Examples
+    --------
+    >>> main(["table1", "--dataset", "mnist", "--untrained", "--weights", "best"])
+    2
+    """
+    _open_closed_streams()
+    try:
+        options = vars(_parser().parse_args(arguments))
+        run = options.pop("run")
+        _print(run(**options))
+    except KeyboardInterrupt:
+        print(f"\n{_interruptions.STOPPED}", file=sys.stderr)
+        return _interruptions.CODE
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        print(f"fedshap: error: {_in_one_line(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    """The options of all commands; ``run`` is the function that takes those of one."""
+    name = "python -m fedshap" if Path(sys.argv[0]).name == "__main__.py" else "fedshap"
+    parser = argparse.ArgumentParser(
+        name, description="Reciprocally fair federated learning: the experiments as commands.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"fedshap {fedshap.__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_table1(commands.add_parser("table1", help="the paper's Table 1 for one data set", allow_abbrev=False))
+    return parser
+
+
+def _add_table1(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Train, play and write the row of the paper's Table 1 for one data set. After an interruption the same "
+        "command goes on where it was. Training needs: pip install fedshap[train]."
+    )
+    parser.set_defaults(run=_run_table1)
+    parser.add_argument("--dataset", default="digits", help=f"one of {', '.join(EXPERIMENTS)} (default: digits)")
+    parser.add_argument("--data", metavar="ROOT", help="folder of the data sets; for lumpy its CSV file")
+    parser.add_argument("--out", default=".", metavar="DIR", help="folder for the result (default: here)")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="repetitions (default: 3)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:k (default: auto)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of federated averaging")
+    parser.add_argument("--weights", default="both", help="of the games: fitted, published or both (default)")
+    parser.add_argument("--untrained", action="store_true", help="play the published game only, without data")
+    parser.add_argument("--quick", action="store_true", help="a small run, labelled so")
+    parser.add_argument("--force", action="store_true", help="replace a finished result")
+    parser.add_argument("--keep", action="store_true", help="keep the training runs, to add seeds later")
+
+
+def _run_table1(**options: Any) -> Path:
+    from fedshap.paper.command import table1
+
+    _interruptions.loaded()
+    return table1(**options)
+
+
+def _open_closed_streams() -> None:
+    """Open the null device where stdout or stderr was closed (``2>&-``).
+
+    It gets the number that was free. Otherwise the next file would get it, a checkpoint say, and whatever a library in
+    C has to say would be written into that.
+    """
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:
+            setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115 (as long as the process lives)
+
+
+def _print(result: Path) -> None:
+    try:
+        print(result, flush=True)
+    except OSError as error:  # a full disk, a closed pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries again, in vain, when it ends
+        raise OSError(f"{result} is written, but standard output takes nothing ({error.strerror})") from error
+
+
+def _in_one_line(error: Exception) -> str:
+    """What an error says, without its number where it says more."""
+    text = error.strerror if isinstance(error, OSError) and not error.filename else None
+    return " ".join((text or str(error)).split())
