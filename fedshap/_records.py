@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABCMeta
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ class _FixedOnceMade(ABCMeta):
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         made = super().__call__(*args, **kwargs)
+        for name, value in made.__dict__.items():
+            if isinstance(value, np.ndarray) and value.flags.writeable:  # perhaps the caller's own: leave that alone
+                made.__dict__[name] = _fixed(value.copy())
         made.__dict__["_made"] = True
         return made
 
@@ -24,7 +28,9 @@ class Record(metaclass=_FixedOnceMade):
     """Base class of public objects: immutable, with a ``repr`` of the parameters that differ from their defaults.
 
     As in scikit-learn, each parameter of the constructor is an attribute of the same name. Values that are worked out
-    later are kept by `functools.cached_property`, which writes to the instance's dictionary.
+    later are kept by `functools.cached_property`, which writes to the instance's dictionary. Frozen dataclasses derive
+    from it too, with ``repr=False``, for what dataclasses leave open: arrays that cannot be written to, a short repr,
+    and the same after pickling.
 
     Examples
     --------
@@ -48,18 +54,43 @@ class Record(metaclass=_FixedOnceMade):
     def __setstate__(self, state: dict[str, Any]) -> None:
         for value in state.values():
             if isinstance(value, np.ndarray):
-                value.setflags(write=False)  # pickling and copying lose it
+                _fixed(value)  # pickling and copying lose it
         vars(self).update(state)
 
     def __repr__(self) -> str:
-        shown = [f"{name}={_short(value)}" for name, value in self._parameters().items()]
-        return f"{type(self).__name__}({', '.join(shown)})"
+        return short_repr(self, self._parameters())
 
     def _parameters(self) -> dict[str, Any]:
         """The constructor's parameters that are worth showing."""
         declared = inspect.signature(type(self).__init__).parameters
         given = {name: getattr(self, name) for name in declared if name != "self" and hasattr(self, name)}
         return {name: value for name, value in given.items() if not _is_default(value, declared[name].default)}
+
+
+def short_repr(record: object, shown: Mapping[str, Any]) -> str:
+    """``Name(field=value, ...)`` with every value in a few characters."""
+    return f"{type(record).__name__}({', '.join(f'{name}={_short(value)}' for name, value in shown.items())})"
+
+
+def forget_stale(cls: type, base: type, depends: Mapping[str, tuple[str, ...]]) -> None:
+    """Put back the base class's methods where a subclass has changed what its parents' rest on.
+
+    ``depends`` maps a method to those that parents may have worked out from it, by hand. Where a subclass, or a mixin,
+    overrides the first, an inherited version of the others would speak of the parent: the object decides, not its
+    ancestry.
+    """
+
+    def rank(name: str) -> int:
+        return next(k for k, each in enumerate(cls.__mro__) if name in vars(each))
+
+    stale = [each for name, others in depends.items() for each in others if rank(each) > rank(name)]
+    for each in stale:
+        setattr(cls, each, vars(base)[each])
+
+
+def _fixed(array: np.ndarray) -> np.ndarray:
+    array.setflags(write=False)
+    return array
 
 
 def _is_default(value: object, default: object) -> bool:
@@ -72,6 +103,8 @@ def _is_default(value: object, default: object) -> bool:
 def _short(value: Any) -> str:
     """A value in a few characters."""
     if isinstance(value, np.ndarray):
+        if value.ndim == 0:
+            return f"{value[()]:g}"
         if value.ndim == 1 and value.size <= _SHOWN:
             return f"[{', '.join(f'{entry:g}' for entry in value)}]"
         return f"<array {' x '.join(map(str, value.shape))}>"
