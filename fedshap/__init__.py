@@ -12,7 +12,7 @@ array([3.59, 1.45, 0.79])
 from importlib import import_module
 from types import ModuleType
 
-from fedshap.costs import Cost, LinearCost, PowerCost
+from fedshap.costs import Cost, CustomCost, LinearCost, PowerCost, ScaledCost, SumCost
 from fedshap.equilibrium import (
     ConvergenceError,
     Equilibrium,
@@ -50,6 +50,7 @@ __all__ = [
     "ConvergenceError",
     "Cost",
     "CostSharing",
+    "CustomCost",
     "CustomPayoff",
     "Equilibrium",
     "EquilibriumRange",
@@ -65,7 +66,9 @@ __all__ = [
     "PowerLaw",
     "RandomCoverage",
     "RandomDiscovery",
+    "ScaledCost",
     "ShapleyPayment",
+    "SumCost",
     "Trajectory",
     "accuracy_gain",
     "aumann_shapley_values",
