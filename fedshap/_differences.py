@@ -1,9 +1,9 @@
 r"""Derivatives of functions of which nothing is known but their values, in any unit.
 
-A difference quotient needs a step: too small a one drowns in rounding, too large a one sees another slope. Steps that
-are powers of four times the argument are tried from tiny ones up, and the quotient is taken where it holds still:
+A difference quotient needs a step: too small a one drowns in rounding, too large a one sees another slope. Steps from
+3e-13 times the argument up are tried, each 3.7 times the last, and the quotient is taken where it holds still:
 
-1. The quotients of five neighbouring steps (a factor 256) that agree to a thousandth are the first plateau.
+1. The quotients of five neighbouring steps (a factor 187) that agree to a thousandth are the first plateau.
 2. From there larger steps are taken as long as they agree with what was found, and are preferred as they agree better.
 
 At zero there is no argument to measure steps by: they start from 1e-36. There a quotient may keep growing with a power
@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from fedshap._types import Array, PerAgent
 
-_WINDOW, _BLOCK, _BLOCKS, _FURTHER = 5, 16, 6, 14  # steps that must agree; tried at a time; at most; beyond the first
+_RATIO = 3.7  # of neighbouring steps: were it a power of two, they would round alike
+_WINDOW, _BLOCK, _BLOCKS, _FURTHER = 5, 16, 6, 15  # steps that must agree; tried at a time; at most; beyond the first
 _AGREE, _POWER = 1e-3, 5e-3  # relative spread of a plateau; least growth per step that counts as a power
-_FLAT = 22  # steps, up to 1/256 of the argument, over which a function that does not change is flat, not rounded
+_FLAT = 18  # steps, up to 1/187 of the argument, over which a function that does not change is flat, not rounded
 
 
 def difference(function: Callable[[Array], Array], x: PerAgent, upper: PerAgent, *, order: int = 1) -> PerAgent:
@@ -48,12 +49,12 @@ def difference(function: Callable[[Array], Array], x: PerAgent, upper: PerAgent,
     >>> difference(lambda x: (units + x) ** 3, x * units[:, 0], np.full(3, np.inf)) / units[:, 0] ** 2
     array([ 3., 12., 27.])
     """
-    anchor, first = np.where(x > 0.0, x, 1.0), np.where(x > 0.0, -26.0, -60.0)
+    anchor, first = np.where(x > 0.0, x, 1.0), np.where(x > 0.0, -22.0, -62.0)
     here = function(x[:, None])
     quotients = np.empty((len(x), 0))
     for block in range(_BLOCKS):
         powers = first[:, None] + np.arange(block * _BLOCK, (block + 1) * _BLOCK)
-        steps = anchor[:, None] * 4.0**powers
+        steps = anchor[:, None] * _RATIO**powers
         quotients = np.hstack([quotients, _quotients(function, here, x[:, None], upper[:, None], steps, order)])
         found, since, settled = _plateau(quotients)
         if settled.all():
@@ -66,8 +67,8 @@ def _quotients(
     function: Callable[[Array], Array], here: Array, x: Array, upper: Array, steps: Array, order: int
 ) -> Array:
     """Quotients (m, K) of the parabolas through three points a step apart; NaN where there is no room for them."""
-    room = upper - x
-    ahead, behind = 2.0 * steps <= room, 2.0 * steps <= x
+    ahead, behind = 2.0 * steps <= np.minimum(upper - x, 1e300), 2.0 * steps <= x
+    steps = np.where(ahead | behind, steps, 0.0)
     side = np.where(ahead | ~behind, 1.0, -1.0)
     one = np.clip(x + side * steps, 0.0, upper)
     two = np.clip(np.where(ahead & behind, x - steps, x + side * 2.0 * steps), 0.0, upper)
@@ -77,7 +78,7 @@ def _quotients(
         slope = (at_one - here) / (one - x)
         bend = ((at_two - at_one) / (two - one) - slope) / (two - x)
         quotients = 2.0 * bend if order == 2 else slope + bend * (x - one)
-    return np.where((ahead | behind) & np.isfinite(quotients), quotients, np.nan)
+    return np.where(np.isfinite(quotients), quotients, np.nan)
 
 
 def _plateau(quotients: Array) -> tuple[PerAgent, Array, NDArray[np.bool_]]:
@@ -94,8 +95,8 @@ def _plateau(quotients: Array) -> tuple[PerAgent, Array, NDArray[np.bool_]]:
     best, walking = first, found.any(axis=1)
     for further in range(1, _FURTHER + 1):
         trial = np.minimum(first + further, spread.shape[1] - 1)
-        gap = np.abs(centre[rows, trial] - centre[rows, best])
-        walking = walking & (gap <= 2.0 * extent[rows, best])  # a kink between two steps ends the walk
+        gap = np.abs(centre[rows, trial] - centre[rows, first])
+        walking = walking & (gap <= 2.0 * _AGREE * size[rows, first])  # a kink between two steps ends the walk
         best = np.where(walking & (spread[rows, trial] < spread[rows, best]), trial, best)
     settled = found.any(axis=1) & (first + _FURTHER < spread.shape[1])
     since = np.where(found.any(axis=1), first, np.inf)
@@ -108,7 +109,7 @@ def _power_of_the_step(quotients: Array, since: Array, found: PerAgent) -> PerAg
         ratios = quotients[:, :-1] / quotients[:, 1:]
         runs = sliding_window_view(np.where(ratios > 0.0, ratios, np.nan), 2 * _WINDOW, axis=1)
         low, high = runs.min(axis=2), runs.max(axis=2)
-        steady = (high - low <= 0.05 * low) & (np.abs(low - 1.0) > _POWER)
+        steady = (high - low <= 0.05 * low) & ((low > 1.0 + _POWER) | (high < 1.0 - _POWER))
     where = steady.argmax(axis=1)
     rows = np.arange(len(quotients))
     limit = np.where(low[rows, where] > 1.0, np.copysign(np.inf, quotients[rows, where]), 0.0)

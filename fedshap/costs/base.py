@@ -32,14 +32,13 @@ class Cost(Record):
 
     Examples
     --------
-    >>> class Steps(Cost):
+    >>> class Tiring(Cost):
     ...     n_agents = 3
     ...
-    ...     def values(self, s):  # free up to 1, then 0.5 for each data point
-    ...         return 0.5 * np.maximum(np.asarray(s) - 1.0, 0.0)
-    >>> least, most = Steps().supply(0.2)
-    >>> Steps().derivatives([0.5, 2.0, 4.0]), most.round(9)
-    (array([0. , 0.5, 0.5]), array([1., 1., 1.]))
+    ...     def values(self, s):
+    ...         return 0.1 * np.asarray(s) + np.square(s) / [10.0, 20.0, 40.0]
+    >>> Tiring().derivatives([0.0, 1.0, 2.0]).round(9), Tiring().supply(0.3)[0].round(9)
+    (array([0.1, 0.2, 0.2]), array([1., 2., 4.]))
     """
 
     __array_ufunc__ = None  # numpy leaves its products with a cost to the cost
