@@ -79,13 +79,18 @@ def forget_stale(cls: type, base: type, depends: Mapping[str, tuple[str, ...]]) 
     overrides the first, an inherited version of the others would speak of the parent: the object decides, not its
     ancestry.
     """
-
-    def rank(name: str) -> int:
-        return next(k for k, each in enumerate(cls.__mro__) if name in vars(each))
-
-    stale = [each for name, others in depends.items() for each in others if rank(each) > rank(name)]
+    stale = [each for name, others in depends.items() for each in others if overrides(cls, name, each)]
     for each in stale:
         setattr(cls, each, vars(base)[each])
+
+
+def overrides(cls: type, name: str, other: str) -> bool:
+    """Whether a class has one method from nearer than another, in the order in which Python looks for them."""
+
+    def place(wanted: str) -> int:
+        return next(k for k, each in enumerate(cls.__mro__) if wanted in vars(each))
+
+    return place(name) < place(other)
 
 
 def _fixed(array: np.ndarray) -> np.ndarray:

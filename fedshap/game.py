@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fedshap._records import Record
 from fedshap._types import Array, ArrayLike, PerAgent, Profile
 from fedshap._validation import as_array, as_per_agent, as_profile
 from fedshap.costs import Cost
 from fedshap.payoffs import Payoff
 
 
-@dataclass(frozen=True, eq=False)
-class Game:
+@dataclass(frozen=True, eq=False, repr=False)
+class Game(Record):
     r"""``n`` agents, each choosing a contribution ``s_i`` in ``[0, capacity_i]``.
 
     Parameters

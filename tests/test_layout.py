@@ -22,6 +22,7 @@ ORDER = [
     "_records",
     "_scalar",
     "_differences",
+    "_storage",
     "payoffs.exponential_sums",
     "payoffs.base",
     "payoffs.curves",
@@ -90,7 +91,7 @@ ORDER = [
 # Where a heavy dependency may be imported; the core needs numpy and scipy alone.
 HEAVY = {
     "matplotlib": ("plotting",),
-    "pandas": ("plotting",),
+    "pandas": ("plotting", "equilibrium.records"),
     "sklearn": ("federated",),
     "safetensors": ("federated",),
     "sympy": (),

@@ -19,13 +19,14 @@ def best_responses(game: Game, mechanism: Mechanism, start: Profile, progress: P
     Assumes what concave payoffs guarantee: that each marginal utility changes sign at most once, from + to -.
     """
     s, sweep, drift = start, 0, np.zeros_like(start)
+    still = 1e-13 if mechanism.has_marginals else 1e-8  # differences are good to ten digits
     for sweep in range(1, 501):
         previous, last_drift = s, drift
         for agent in range(game.n_agents):
             s = moved(s, agent, own_optimum(_own_marginal(game, mechanism, s, agent), game.upper[agent], s[agent]))
         drift = s - previous
         tell(progress, sweep, drift, s)
-        if np.abs(drift).max() <= 1e-13 * s.max():
+        if np.abs(drift).max() <= still * s.max():
             break
         if sweep % 5 == 0:
             s = _extrapolate(s, drift, last_drift, game.upper)
@@ -49,7 +50,7 @@ def _extrapolate(s: Profile, drift: Profile, last_drift: Profile, upper: PerAgen
 
 
 def _own_marginal(game: Game, mechanism: Mechanism, s: Profile, agent: int) -> Callable[[float], float]:
-    return lambda x: float(mechanism.marginal_utilities(game, moved(s, agent, x))[agent])
+    return lambda x: mechanism.marginal_utility(game, moved(s, agent, x), agent)
 
 
 def _newton_polish(game: Game, mechanism: Mechanism, s: Profile) -> Profile:

@@ -33,6 +33,7 @@ from typing import Literal, NamedTuple, TypeAlias, overload
 
 import numpy as np
 
+from fedshap._records import short_repr
 from fedshap._types import Array, ArrayLike, Jacobian, Order, PerAgent, Profile, RandomSource
 from fedshap._validation import as_count, as_generator, as_interval
 from fedshap.game import Game
@@ -59,6 +60,9 @@ class Estimate(NamedTuple):
 
     values: Array
     standard_errors: Array
+
+    def __repr__(self) -> str:
+        return short_repr(self, self._asdict())
 
 
 @overload
