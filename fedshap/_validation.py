@@ -110,7 +110,7 @@ def as_callable(name: str, value: T, example: str) -> T:
     return value
 
 
-def as_instance(name: str, value: object, kind: type[T]) -> T:
+def as_instance(name: str, value: object, kind: type[T], such_as: str = "") -> T:
     """Check that ``value`` is an object of a class; a class, or its name, is answered with how to make one."""
     if isinstance(value, kind):
         return value
@@ -122,7 +122,8 @@ def as_instance(name: str, value: object, kind: type[T]) -> T:
         meant = [name for word, name in known.items() if len(value) > 2 and word.startswith(value.lower())]
         meant += [known[word] for word in get_close_matches(value.lower(), known, n=1)]
         hint = "".join(f": did you mean {each}()?" for each in meant[:1])
-    raise ValueError(f"{name} must be {article} {kind.__name__}; got {short(value)}{hint}")
+    example = such_as and f", such as {such_as}"
+    raise ValueError(f"{name} must be {article} {kind.__name__}{example}; got {short(value)}{hint}")
 
 
 def as_square(name: str, value: ArrayLike) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 
 from fedshap._records import Record
 from fedshap._types import Array, ArrayLike, PerAgent, Profile
-from fedshap._validation import as_array, as_per_agent, as_profile
+from fedshap._validation import as_array, as_instance, as_per_agent, as_profile
 from fedshap.costs import Cost
 from fedshap.payoffs import Payoff
 
@@ -46,10 +46,8 @@ class Game(Record):
     upper: Array = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.payoff, Payoff):
-            raise ValueError(f"payoff must be a fedshap Payoff (wrap a function in CustomPayoff); got {self.payoff!r}")
-        if not isinstance(self.cost, Cost):
-            raise ValueError(f"cost must be a fedshap Cost such as LinearCost; got {self.cost!r}")
+        as_instance("payoff", self.payoff, Payoff, such_as="CustomPayoff(function, n_agents)")
+        as_instance("cost", self.cost, Cost, such_as="LinearCost(rates)")
         if self.payoff.n_agents != self.cost.n_agents:
             raise ValueError(
                 f"payoff and cost must be for the same agents; payoff has {self.payoff.n_agents}, "

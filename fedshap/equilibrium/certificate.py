@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedshap._types import Array, ArrayLike, PerAgent
+from fedshap._validation import as_instance
 from fedshap.equilibrium.steps import UNBOUNDED
 from fedshap.game import Game
 from fedshap.mechanisms import Mechanism
@@ -44,7 +45,8 @@ def regret(game: Game, mechanism: Mechanism, s: ArrayLike, *, agents: ArrayLike 
     >>> round(fs.regret(game, fs.NoPayment(), [0.0, 0.0, 0.0]), 4)  # agent 0 would move to 2.1623
     0.4675
     """
-    s = game.one_profile(s)
+    s = as_instance("game", game, Game).one_profile(s)
+    as_instance("mechanism", mechanism, Mechanism)
     who = np.arange(game.n_agents) if agents is None else _checked_agents(agents, game.n_agents)
     utilities = partial(mechanism.deviation_utilities, game, s, agents=who)
     x = _deviations(s[who], game.upper[who])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fedshap._types import Agents, Array, ArrayLike, Jacobian, PerAgent
-from fedshap._validation import as_array, as_count, as_labels, as_square, everybody, read_only
+from fedshap._validation import as_array, as_count, as_flag, as_labels, as_square, everybody, read_only
 from fedshap.payoffs.base import Payoff, checked_output
 
 
@@ -65,7 +65,7 @@ class LearningCurve(Payoff):
         for name, given in (("function", function), ("slope", slope)):
             if not callable(given):
                 raise ValueError(f"{name} must be callable; got {given!r}")
-        self.concave = concave
+        self.concave = None if concave is None else as_flag("concave", concave)
         self._function, self._derivative = function, slope
         self._set_agents(n_agents, weights, groups)
         self._check_slope()

@@ -35,7 +35,7 @@ import numpy as np
 
 from fedshap._records import short_repr
 from fedshap._types import Array, ArrayLike, Jacobian, Order, PerAgent, Profile, RandomSource
-from fedshap._validation import as_count, as_generator, as_interval
+from fedshap._validation import as_choice, as_count, as_generator, as_instance, as_interval, short
 from fedshap.game import Game
 from fedshap.payoffs import LearningCurve, Payoff
 from fedshap.payoffs.exponential_sums import TOLERANCE
@@ -77,7 +77,7 @@ def shapley_values(
     *,
     method: str = "auto",
     tol: float | None = None,
-    permutations: int = 1000,
+    permutations: int | None = None,
     rng: RandomSource | None = None,
 ) -> PerAgent | Estimate:
     """Shapley value of each agent, Eq. (3) of the paper.
@@ -93,10 +93,10 @@ def shapley_values(
     tol : float, optional
         Relative error allowed to each entry, > 0; for quadrature alone. The rule is then chosen for it and compared
         with a finer one. Left out, the rule is made for 1e-14 and not compared.
-    permutations : int
-        Sample size of ``"permutation"``, at least 2.
+    permutations : int, optional
+        Sample size of ``"permutation"``, and of it alone, at least 2; 1000 if left out.
     rng : int or Generator
-        Seed or generator; needed by ``"permutation"`` and by it alone.
+        Seed or generator; needed by ``"permutation"``, and refused by all else.
 
     Returns
     -------
@@ -119,6 +119,7 @@ def shapley_values(
     >>> bool((abs(values - fs.shapley_values(game, [3.0, 1.0, 0.5])) < 5 * errors).all())
     True
     """
+    _refuse_unused(game, method, tol, permutations, rng)
     if method == "permutation":
         return _sample(game, s, permutations, rng, orders.marginal_contributions)
     if choose_method(game, method, tol) == "quadrature":
@@ -138,7 +139,7 @@ def shapley_gradient(
     *,
     method: str = "auto",
     tol: float | None = None,
-    permutations: int = 1000,
+    permutations: int | None = None,
     rng: RandomSource | None = None,
 ) -> PerAgent | Estimate:
     r"""Derivative of each agent's Shapley value in her own contribution, ``d phi_i / d s_i``.
@@ -153,6 +154,7 @@ def shapley_gradient(
     >>> fs.shapley_gradient(game, [3.0, 1.0, 0.0]).round(3)
     array([0.154, 0.435, 1.196])
     """
+    _refuse_unused(game, method, tol, permutations, rng)
     if method == "permutation":
         return _sample(game, s, permutations, rng, orders.marginal_gradients)
     if choose_method(game, method, tol) == "quadrature":
@@ -172,7 +174,7 @@ def shapley_potential(
     *,
     method: str = "auto",
     tol: float | None = None,
-    permutations: int = 1000,
+    permutations: int | None = None,
     rng: RandomSource | None = None,
 ) -> Array | Estimate:
     """The potential ``P(s)`` whose own differences are the Shapley values; see the head of this module.
@@ -189,6 +191,7 @@ def shapley_potential(
     >>> bool(abs(difference - fs.shapley_values(game, s)[1]) < 1e-12)
     True
     """
+    _refuse_unused(game, method, tol, permutations, rng)
     if method == "permutation":
         return _sample(game, s, permutations, rng, orders.coalition_averages)
     if choose_method(game, method, tol) == "quadrature":
@@ -218,7 +221,7 @@ def shapley_hessian(game: Game, s: ArrayLike) -> Jacobian:
            [-0.02  , -0.334 , -0.076 ],
            [-0.023 , -0.076 , -0.6796]])
     """
-    s = game.one_profile(s)
+    s = as_instance("game", game, Game).one_profile(s)
     if choose_method(game, "auto") == "quadrature":
         expansion = CoalitionIntegrals(mixture(game.payoff, s), s).expansion()
         return -np.diag(expansion.own) - expansion.shared @ expansion.shared.T
@@ -247,8 +250,6 @@ def _integrate(
 
 def choose_method(game: Game, method: str, tol: float | None = None) -> str:
     """Resolve ``"auto"`` and refuse a method that does not fit the game."""
-    if method not in ("auto", "exact", "quadrature"):
-        raise ValueError(f'method must be "auto", "exact", "quadrature" or "permutation"; got {method!r}')
     small, curve = game.n_agents <= enumeration.MAX_EXACT, isinstance(game.payoff, LearningCurve)
     automatic = "quadrature" if has_mixture(game.payoff) or (curve and not small) else "exact"
     chosen = automatic if method == "auto" else method
@@ -269,6 +270,18 @@ def choose_method(game: Game, method: str, tol: float | None = None) -> str:
     return chosen
 
 
+def _refuse_unused(
+    game: Game, method: str, tol: float | None, permutations: int | None, rng: RandomSource | None
+) -> None:
+    """Refuse a game that is none, a method that is not known, and arguments that the method has no use for."""
+    as_instance("game", game, Game)
+    sampling = as_choice("method", method, ("auto", "exact", "quadrature", "permutation")) == "permutation"
+    unused = {"tol": tol} if sampling else {"permutations": permutations, "rng": rng}
+    for name, value in unused.items():
+        if value is not None:
+            raise ValueError(f'{name} does not apply to method="{method}"; got {short(value)}: leave it out')
+
+
 def _rowwise(game: Game, s: ArrayLike, function: Callable[[Profile], Array]) -> Array:
     """Apply a function of one profile over the leading axes."""
     profile = game.profile(s)
@@ -280,12 +293,12 @@ def _rowwise(game: Game, s: ArrayLike, function: Callable[[Profile], Array]) -> 
 def _sample(
     game: Game,
     s: ArrayLike,
-    permutations: int,
+    permutations: int | None,
     rng: RandomSource | None,
     statistic: Callable[[Payoff, Profile, Order], Array],
 ) -> Estimate:
     profile = game.one_profile(s)
-    count = as_count("permutations", permutations, minimum=2)
+    count = 1000 if permutations is None else as_count("permutations", permutations, minimum=2)
     if rng is None:
         raise ValueError('method="permutation" needs rng: a seed or a numpy Generator')
     return Estimate(*orders.sample_orders(game.payoff, profile, count, as_generator(rng), statistic))
