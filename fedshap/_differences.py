@@ -22,7 +22,8 @@ from fedshap._types import Array, PerAgent
 
 _RATIO = 3.7  # of neighbouring steps: were it a power of two, they would round alike
 _WINDOW, _BLOCK, _BLOCKS, _FURTHER = 5, 16, 6, 15  # steps that must agree; tried at a time; at most; beyond the first
-_AGREE, _POWER = 1e-3, 5e-3  # relative spread of a plateau; least growth per step that counts as a power
+_AGREE = {1: 1e-3, 2: 1e-2}  # relative spread of a plateau of first, and of second derivatives
+_POWER = 5e-3  # least growth per step that counts as a power
 _FLAT = 18  # steps, up to 1/187 of the argument, over which a function that does not change is flat, not rounded
 
 
@@ -51,22 +52,25 @@ def difference(function: Callable[[Array], Array], x: PerAgent, upper: PerAgent,
     """
     anchor, first = np.where(x > 0.0, x, 1.0), np.where(x > 0.0, -22.0, -62.0)
     here = function(x[:, None])
-    quotients = np.empty((len(x), 0))
+    quotients, blur = np.empty((len(x), 0)), np.empty((len(x), 0))
     for block in range(_BLOCKS):
         powers = first[:, None] + np.arange(block * _BLOCK, (block + 1) * _BLOCK)
         steps = anchor[:, None] * _RATIO**powers
-        quotients = np.hstack([quotients, _quotients(function, here, x[:, None], upper[:, None], steps, order)])
-        found, since, settled = _plateau(quotients)
+        more, rounding = _quotients(function, here, x[:, None], upper[:, None], steps, order)
+        quotients, blur = np.hstack([quotients, more]), np.hstack([blur, rounding])
+        found, since, settled = _plateau(quotients, blur, _AGREE[order])
         if settled.all():
             break
     flat = (np.nan_to_num(quotients[:, :_FLAT]) == 0.0).all(axis=1)
-    return np.where(x > 0.0, np.where(flat, 0.0, found), _power_of_the_step(quotients, since, found))
+    found = np.where(x > 0.0, np.where(flat, 0.0, found), _power_of_the_step(quotients, blur, since, found))
+    return np.where(np.isposinf(here[:, 0]), np.inf, found)
 
 
 def _quotients(
     function: Callable[[Array], Array], here: Array, x: Array, upper: Array, steps: Array, order: int
-) -> Array:
-    """Quotients (m, K) of the parabolas through three points a step apart; NaN where there is no room for them."""
+) -> tuple[Array, Array]:
+    """Quotients (m, K) of the parabolas through three points a step apart, NaN where there is no room for them; and
+    what the rounding of the values makes of them."""
     ahead, behind = 2.0 * steps <= np.minimum(upper - x, 1e300), 2.0 * steps <= x
     steps = np.where(ahead | behind, steps, 0.0)
     side = np.where(ahead | ~behind, 1.0, -1.0)
@@ -78,39 +82,42 @@ def _quotients(
         slope = (at_one - here) / (one - x)
         bend = ((at_two - at_one) / (two - one) - slope) / (two - x)
         quotients = 2.0 * bend if order == 2 else slope + bend * (x - one)
-    return np.where(np.isfinite(quotients), quotients, np.nan)
+        blur = 2e-16 * np.maximum(np.abs(here), np.abs(at_one)) / steps**order
+    return np.where(np.isfinite(quotients), quotients, np.nan), blur
 
 
-def _plateau(quotients: Array) -> tuple[PerAgent, Array, NDArray[np.bool_]]:
+def _plateau(quotients: Array, blur: Array, agree: float) -> tuple[PerAgent, Array, NDArray[np.bool_]]:
     """The derivative where the quotients hold still, from which step on, and whether larger ones need not be tried."""
     windows = sliding_window_view(quotients, _WINDOW, axis=1)  # (m, K - 4, 5)
     size = np.abs(windows).max(axis=2)
     with np.errstate(all="ignore"):
         extent = windows.max(axis=2) - windows.min(axis=2)
-        spread = np.where(size > 0.0, extent / size, np.inf)  # all zero: the steps are too small to be seen
+        rounding = sliding_window_view(blur, _WINDOW, axis=1)[:, :, _WINDOW // 2]  # which may repeat itself exactly
+        spread = np.where(size > 0.0, (extent + rounding) / size, np.inf)  # all zero: steps too small to be seen
     spread, extent = np.nan_to_num(spread, nan=np.inf), np.nan_to_num(extent, nan=np.inf)
     rows, centre = np.arange(len(quotients)), windows[:, :, _WINDOW // 2]
-    found = spread <= _AGREE
+    found = spread <= agree
     first = np.where(found.any(axis=1), found.argmax(axis=1), extent.argmin(axis=1))
     best, walking = first, found.any(axis=1)
     for further in range(1, _FURTHER + 1):
         trial = np.minimum(first + further, spread.shape[1] - 1)
         gap = np.abs(centre[rows, trial] - centre[rows, first])
-        walking = walking & (gap <= 2.0 * _AGREE * size[rows, first])  # a kink between two steps ends the walk
+        walking = walking & (gap <= 2.0 * agree * size[rows, first])  # a kink between two steps ends the walk
         best = np.where(walking & (spread[rows, trial] < spread[rows, best]), trial, best)
     settled = found.any(axis=1) & (first + _FURTHER < spread.shape[1])
     since = np.where(found.any(axis=1), first, np.inf)
     return np.nan_to_num(centre[rows, best], nan=0.0), since, settled
 
 
-def _power_of_the_step(quotients: Array, since: Array, found: PerAgent) -> PerAgent:
+def _power_of_the_step(quotients: Array, blur: Array, since: Array, found: PerAgent) -> PerAgent:
     """Infinity, or zero, for quotients that grow, or shrink, with a power of the step before they hold still."""
     with np.errstate(all="ignore"):
-        ratios = quotients[:, :-1] / quotients[:, 1:]
+        seen = np.where(np.abs(quotients) > 100.0 * blur, quotients, np.nan)
+        ratios = seen[:, :-1] / seen[:, 1:]
         runs = sliding_window_view(np.where(ratios > 0.0, ratios, np.nan), 2 * _WINDOW, axis=1)
         low, high = runs.min(axis=2), runs.max(axis=2)
         steady = (high - low <= 0.05 * low) & ((low > 1.0 + _POWER) | (high < 1.0 - _POWER))
-    where = steady.argmax(axis=1)
+    where, visible = steady.argmax(axis=1), np.isfinite(seen).argmax(axis=1)
     rows = np.arange(len(quotients))
     limit = np.where(low[rows, where] > 1.0, np.copysign(np.inf, quotients[rows, where]), 0.0)
-    return np.where(steady.any(axis=1) & (where < since), limit, found)
+    return np.where(steady.any(axis=1) & (where < since) & (where <= visible + _WINDOW), limit, found)

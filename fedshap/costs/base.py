@@ -94,9 +94,12 @@ class Cost(Record):
 
     def _differences(self, function: Callable[[Array], Array], s: ArrayLike, order: int) -> PerAgent:
         profiles = as_profile("s", s, self.n_agents)
-        far = np.full(self.n_agents, np.inf)
-        rows = [difference(lambda x: function(x.T).T, row, far, order=order) for row in profiles.reshape(-1, len(far))]
-        return np.array(rows).reshape(profiles.shape)
+
+        def entrywise(x: Array) -> Array:  # (entries of s, P)
+            return function(x.T.reshape(-1, *profiles.shape)).reshape(-1, profiles.size).T
+
+        found = difference(entrywise, profiles.ravel(), np.full(profiles.size, np.inf), order=order)
+        return found.reshape(profiles.shape)
 
 
 class SomeCosts(Cost):
