@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from fedshap._types import Array, PerAgent
+from fedshap._types import Array, ArrayLike, PerAgent
 
 _RATIO = 3.7  # of neighbouring steps: were it a power of two, they would round alike
 _WINDOW, _BLOCK, _BLOCKS, _FURTHER = 5, 16, 6, 15  # steps that must agree; tried at a time; at most; beyond the first
@@ -27,7 +27,9 @@ _POWER = 5e-3  # least growth per step that counts as a power
 _FLAT = 18  # steps, up to 1/187 of the argument, over which a function that does not change is flat, not rounded
 
 
-def difference(function: Callable[[Array], Array], x: PerAgent, upper: PerAgent, *, order: int = 1) -> PerAgent:
+def difference(
+    function: Callable[[Array], Array], x: PerAgent, upper: PerAgent, *, order: int = 1, level: ArrayLike = 0.0
+) -> PerAgent:
     """First or second derivatives of m functions of one variable each, at ``x`` (m,) within [0, upper].
 
     Parameters
@@ -38,6 +40,9 @@ def difference(function: Callable[[Array], Array], x: PerAgent, upper: PerAgent,
         Where, and how far the functions reach, each of shape (m,).
     order : {1, 2}
         Which derivative. One-sided within a few steps of a bound.
+    level : array_like
+        Size of the numbers, one for all or (m,), whose rounding the values carry, where it is larger than theirs: as in
+        ``1 - 1 / (1 + x)`` near 0.
 
     Returns
     -------
@@ -56,7 +61,8 @@ def difference(function: Callable[[Array], Array], x: PerAgent, upper: PerAgent,
     for block in range(_BLOCKS):
         powers = first[:, None] + np.arange(block * _BLOCK, (block + 1) * _BLOCK)
         steps = anchor[:, None] * _RATIO**powers
-        more, rounding = _quotients(function, here, x[:, None], upper[:, None], steps, order)
+        more, size = _quotients(function, here, x[:, None], upper[:, None], steps, order)
+        rounding = 2e-16 * np.maximum(size, np.broadcast_to(level, x.shape)[:, None]) / steps**order
         quotients, blur = np.hstack([quotients, more]), np.hstack([blur, rounding])
         found, since, settled = _plateau(quotients, blur, _AGREE[order])
         if settled.all():
@@ -70,7 +76,7 @@ def _quotients(
     function: Callable[[Array], Array], here: Array, x: Array, upper: Array, steps: Array, order: int
 ) -> tuple[Array, Array]:
     """Quotients (m, K) of the parabolas through three points a step apart, NaN where there is no room for them; and
-    what the rounding of the values makes of them."""
+    the size of the values."""
     ahead, behind = 2.0 * steps <= np.minimum(upper - x, 1e300), 2.0 * steps <= x
     steps = np.where(ahead | behind, steps, 0.0)
     side = np.where(ahead | ~behind, 1.0, -1.0)
@@ -82,8 +88,8 @@ def _quotients(
         slope = (at_one - here) / (one - x)
         bend = ((at_two - at_one) / (two - one) - slope) / (two - x)
         quotients = 2.0 * bend if order == 2 else slope + bend * (x - one)
-        blur = 2e-16 * np.maximum(np.abs(here), np.abs(at_one)) / steps**order
-    return np.where(np.isfinite(quotients), quotients, np.nan), blur
+    size = np.maximum(np.abs(here), np.abs(np.where(np.isfinite(at_one), at_one, 0.0)))
+    return np.where(np.isfinite(quotients), quotients, np.nan), size
 
 
 def _plateau(quotients: Array, blur: Array, agree: float) -> tuple[PerAgent, Array, NDArray[np.bool_]]:

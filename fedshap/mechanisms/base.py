@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ from fedshap.mechanisms.potential import Potential
 
 _AT_A_TIME = 1_000_000  # contributions of moved profiles that are evaluated at once: 8 MB for each array of that size
 _SOLVERS_VIEW = ("marginal_utilities", "deviation_utilities", "potential", "clearing")
+
+
+Rule: TypeAlias = Callable[[Any, Game, ArrayLike], PerAgent]
 
 
 class Mechanism(Record):
@@ -46,9 +50,11 @@ class Mechanism(Record):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if overrides(cls, "received", "payments"):
-            cls.payments = _payments_from_received
-        rests = {"payments": ("received", "utilities"), "received": ("utilities",), "utilities": ()}
-        forget_stale(cls, Mechanism, {name: (*others, *_SOLVERS_VIEW) for name, others in rests.items()})
+            cls.payments = _payments_from(cls.received)
+        elif overrides(cls, "payments", "received"):
+            cls.received = _received_from(cls.payments)
+        given = ("utilities", *_SOLVERS_VIEW)
+        forget_stale(cls, Mechanism, {"payments": given, "received": given, "utilities": _SOLVERS_VIEW})
 
     @abstractmethod
     def payments(self, game: Game, s: ArrayLike) -> PerAgent:
@@ -111,11 +117,6 @@ class Mechanism(Record):
         """Utilities of many profiles, of which the last is evaluated alone, too: a forgotten ``axis=-1`` shows."""
         together, alone = self.utilities(game, profiles), self.utilities(game, profiles[-1])
         name = type(self).__name__
-        for found, shape in ((together, profiles.shape), (alone, profiles[-1].shape)):
-            if np.shape(found) != shape:
-                raise ValueError(
-                    f"payments of {name} must have the shape of s; for {shape} they have {np.shape(found)}"
-                )
         if np.isnan(together).any():
             row = profiles[np.isnan(together).any(axis=1)][0]
             raise ValueError(f"payments of {name} must be numbers; some are NaN at s={row}")
@@ -132,13 +133,48 @@ class Mechanism(Record):
         def received(x: Array) -> Array:
             return self.deviation_utilities(game, s, x, agents) + costs_of(game, x, agents)
 
-        slopes = difference(received, s[agents], game.upper[agents])
+        slopes = difference(received, s[agents], game.upper[agents], level=_rounding_level(game, s, agents))
         return slopes - game.cost.derivatives(s)[agents]
 
 
-def _payments_from_received(self: Mechanism, game: Game, s: ArrayLike) -> PerAgent:
-    """What is received beyond the payoff: the payments of a mechanism that says only what it gives."""
-    return self.received(game, s) - game.payoff.values(game.profile(s))
+# Each of the two rests on the other of the same class, not of a subclass: so ``super()`` means in both what it says.
+
+
+def _payments_from(received: Rule) -> Rule:
+    """Payments of a mechanism that says only what it gives: what that is beyond the payoff."""
+
+    def payments(self: Mechanism, game: Game, s: ArrayLike) -> PerAgent:
+        return received(self, game, s) - game.payoff.values(game.profile(s))
+
+    return payments
+
+
+def _received_from(payments: Rule) -> Rule:
+    """What a mechanism gives that says only what it pays."""
+
+    def received(self: Mechanism, game: Game, s: ArrayLike) -> PerAgent:
+        payoffs, paid = game.payoff.values(game.profile(s)), payments(self, game, s)
+        if np.shape(paid) != payoffs.shape:
+            name = type(self).__name__
+            raise ValueError(
+                f"payments of {name} must have the shape of s, {payoffs.shape}; they have {np.shape(paid)}"
+            )
+        return payoffs + paid
+
+    return received
+
+
+def _rounding_level(game: Game, s: Profile, agents: NDArray[np.intp]) -> PerAgent:
+    """Size of the numbers whose rounding payoffs carry, by how far those of tiny steps of her own are off the slope.
+
+    It may be far above the payoff itself: ``1 - 1 / (1 + x)`` is small near 0, and is rounded as 1 is.
+    """
+    steps = np.where(s[agents] > 0.0, s[agents], 1.0)[:, None] * 4.0 ** np.arange(-60.0, 31.0)
+    x = np.minimum(s[agents, None] + steps, game.upper[agents, None])
+    change = game.payoff.own_values(s, x, agents) - game.payoff.own_values(s, s[agents, None], agents)
+    off = np.abs(change - game.payoff.own_gradient(s)[agents, None] * (x - s[agents, None]))
+    first = (change != 0.0).argmax(axis=1)[:, None]  # the step first noticed; to 64 times it, all is rounding
+    return off.max(axis=1, where=np.arange(steps.shape[1]) <= first + 3, initial=0.0) / 1e-16
 
 
 def costs_of(game: Game, x: Array, agents: Agents) -> Array:

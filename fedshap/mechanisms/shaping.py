@@ -47,9 +47,6 @@ class AccuracyShaping(Mechanism):
     def __init__(self, epsilon: float = 1e-9) -> None:
         self.epsilon = as_interval("epsilon", epsilon, 0.0, np.inf)
 
-    def payments(self, game: Game, s: ArrayLike) -> PerAgent:
-        return self.received(game, s) - game.payoff.values(game.profile(s))
-
     def received(self, game: Game, s: ArrayLike) -> PerAgent:
         s = game.profile(s)
         return np.minimum(game.payoff.values(s), self._curve(game, s)[0])
