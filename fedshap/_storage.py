@@ -139,4 +139,4 @@ def _array(name: str, value: list[Any], dtype: type) -> np.ndarray:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not (isinstance(value, float) and np.isnan(value))
+    return type(value) in (int, float) and not np.isnan(value)
