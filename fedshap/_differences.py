@@ -47,7 +47,8 @@ def difference(
     Returns
     -------
     Array
-        Shape (m,): good to about ten digits, a second derivative to seven, and to half of that at a bound.
+        Shape (m,): good to about ten digits, a second derivative to seven, and to half of that at a bound; to fewer
+        where the function is not smooth, as ``x + x**1.5`` at 0.
 
     Examples
     --------
