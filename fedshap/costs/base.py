@@ -208,8 +208,8 @@ class SumCost(Cost):
         return rest.supply(price - np.sum(taken, axis=0)) if others else rest.supply(price)
 
     def constant_rates(self) -> PerAgent | None:
-        rates = [part.constant_rates() for part in self.parts]
-        return None if any(each is None for each in rates) else np.sum(rates, axis=0)
+        rates = [each for part in self.parts if (each := part.constant_rates()) is not None]
+        return np.sum(rates, axis=0) if len(rates) == len(self.parts) else None
 
     def of(self, agents: NDArray[np.intp]) -> SumCost:
         return SumCost([part.of(agents) for part in self.parts])

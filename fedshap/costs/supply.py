@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedshap._types import Array, PerAgent
 
@@ -25,7 +26,7 @@ def supply_by_bisection(derivatives: Callable[[Array], Array], price: PerAgent) 
     (array([0.0e+000, 5.0e-001, 1.5e-200]), array([0.0e+000, 5.0e-001, 1.5e-200]))
     """
 
-    def below(x: Array) -> Array:
+    def below(x: Array) -> NDArray[np.bool_]:
         with np.errstate(all="ignore"):
             marginal = derivatives(x)
         return np.stack([marginal[0] < price, marginal[1] <= price])
@@ -46,7 +47,7 @@ def supply_by_bisection(derivatives: Callable[[Array], Array], price: PerAgent) 
     return ends[0], np.maximum(ends[0], ends[1])  # neighbouring numbers, if the price lies between their slopes
 
 
-def _halved(below: Callable[[Array], Array], low: Array, high: Array) -> tuple[Array, Array]:
+def _halved(below: Callable[[Array], NDArray[np.bool_]], low: Array, high: Array) -> tuple[Array, Array]:
     """The neighbouring numbers between which ``below`` ends, by halving: positive floats are ordered as their bits."""
     first, last = low.view(np.int64).copy(), high.view(np.int64).copy()
     while (open_ones := last - first > 1).any():

@@ -50,9 +50,9 @@ class Mechanism(Record):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if overrides(cls, "received", "payments"):
-            cls.payments = _payments_from(cls.received)
+            setattr(cls, "payments", _payments_from(cls.received))  # noqa: B010 - a method of the class made here
         elif overrides(cls, "payments", "received"):
-            cls.received = _received_from(cls.payments)
+            setattr(cls, "received", _received_from(cls.payments))  # noqa: B010
         given = ("utilities", *_SOLVERS_VIEW)
         forget_stale(cls, Mechanism, {"payments": given, "received": given, "utilities": _SOLVERS_VIEW})
 
