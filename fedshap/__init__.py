@@ -13,7 +13,7 @@ from importlib import import_module
 from types import ModuleType
 
 from fedshap import _interruptions  # noqa: F401 (before anything that takes time to load)
-from fedshap.costs import Cost, LinearCost, PowerCost
+from fedshap.costs import Cost, CustomCost, LinearCost, PowerCost, ScaledCost, SumCost
 from fedshap.equilibrium import (
     ConvergenceError,
     Equilibrium,
@@ -52,6 +52,7 @@ __all__ = [
     "ConvergenceError",
     "Cost",
     "CostSharing",
+    "CustomCost",
     "CustomPayoff",
     "Equilibrium",
     "EquilibriumRange",
@@ -67,8 +68,10 @@ __all__ = [
     "PowerLaw",
     "RandomCoverage",
     "RandomDiscovery",
+    "ScaledCost",
     "ShapleyPayment",
     "SolverOptions",
+    "SumCost",
     "Trajectory",
     "accuracy_gain",
     "aumann_shapley_values",

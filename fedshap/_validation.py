@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from fedshap._types import Agents, Array, ArrayLike, RandomSource
+
+T = TypeVar("T")
 
 
 def as_array(
@@ -21,12 +28,7 @@ def as_array(
 
     ``minimum`` and ``maximum`` are inclusive, ``below`` is exclusive; ``finite=False`` admits +infinity.
     """
-    try:
-        if np.asarray(value).dtype.kind not in "biufO":
-            raise TypeError("neither complex numbers nor strings will do")
-        array = np.array(value, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be an array of numbers; got {value!r}") from error
+    array = _numbers(name, value)
     if np.isnan(array).any() or (finite and not np.isfinite(array).all()):
         kind = "finite" if finite else "a number"
         raise ValueError(f"every entry of {name} must be {kind}; got {_first(array, ~np.isfinite(array))}")
@@ -67,9 +69,11 @@ def as_interval(name: str, value: float, low: float, high: float, *, closed_low:
     opening = "[" if closed_low else "("
     allowed = f"{opening}{low:g}, {high:g}{']' if np.isfinite(high) else ')'}"
     try:
+        if np.ndim(value) or isinstance(value, (bool, np.bool_, str, bytes)) or _is_masked(value):
+            raise TypeError("no number")
         number = float(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be a number in {allowed}; got {value!r}") from error
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} must be a number in {allowed}; got {short(value)}") from error
     above = number >= low if closed_low else number > low
     if not (above and number <= high and np.isfinite(number)):
         raise ValueError(f"{name} must lie in {allowed}; got {number:g}")
@@ -79,8 +83,47 @@ def as_interval(name: str, value: float, low: float, high: float, *, closed_low:
 def as_count(name: str, value: int, *, minimum: int = 1) -> int:
     """Check that ``value`` is an integer of at least ``minimum``."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < minimum:
-        raise ValueError(f"{name} must be an integer of at least {minimum}; got {value!r}")
+        raise ValueError(f"{name} must be an integer of at least {minimum}; got {short(value)}")
     return int(value)
+
+
+def as_choice(name: str, value: object, allowed: Sequence[str]) -> str:
+    """Check that ``value`` is one of a few words; a near miss is answered with the word that was meant."""
+    if isinstance(value, str) and value in allowed:
+        return value
+    known = ", ".join(f'"{word}"' for word in allowed[:-1]) + f' or "{allowed[-1]}"'
+    near = get_close_matches(value.lower(), allowed, n=1) if isinstance(value, str) else []
+    raise ValueError(f"{name} must be {known}; got {short(value)}" + "".join(f': did you mean "{w}"?' for w in near))
+
+
+def as_flag(name: str, value: object) -> bool:
+    """Check that ``value`` is True or False; words and numbers, which Python takes for either, are refused."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} must be True or False; got {short(value)}")
+    return bool(value)
+
+
+def as_callable(name: str, value: T, example: str) -> T:
+    """Check that ``value`` can be called."""
+    if not callable(value) or isinstance(value, type):
+        raise ValueError(f"{name} must be callable, such as {example}; got {short(value)}")
+    return value
+
+
+def as_instance(name: str, value: object, kind: type[T], such_as: str = "") -> T:
+    """Check that ``value`` is an object of a class; a class, or its name, is answered with how to make one."""
+    if isinstance(value, kind):
+        return value
+    hint, article = "", "an" if kind.__name__[0] in "AEIOU" else "a"
+    if isinstance(value, type) and issubclass(value, kind):
+        hint = f": that is the class, {value.__name__}() is an object of it"
+    elif isinstance(value, str):
+        known = {each.__name__.lower(): each.__name__ for each in _subclasses(kind)}
+        meant = [name for word, name in known.items() if len(value) > 2 and word.startswith(value.lower())]
+        meant += [known[word] for word in get_close_matches(value.lower(), known, n=1)]
+        hint = "".join(f": did you mean {each}()?" for each in meant[:1])
+    example = such_as and f", such as {such_as}"
+    raise ValueError(f"{name} must be {article} {kind.__name__}{example}; got {short(value)}{hint}")
 
 
 def as_square(name: str, value: ArrayLike) -> Array:
@@ -113,7 +156,14 @@ def as_probabilities(value: ArrayLike, below: float | None = None) -> Array:
 
 
 def as_integer_labels(name: str, value: ArrayLike, n_labels: int | None = None) -> NDArray[np.int64]:
-    """Check labels of shape (N,), integers in 0..n_labels-1 (no upper limit for None); return a copy."""
+    """Check labels of shape (N,), integers in 0..n_labels-1 (no upper limit for None); return a copy.
+
+    Of two classes, False and True will do.
+    """
+    if isinstance(value, (list, tuple)):
+        value = np.asarray([each + 0 if isinstance(each, (bool, np.bool_)) else each for each in value])
+    elif isinstance(value, np.ndarray) and value.dtype == bool:
+        value = value.astype(int)
     array = as_array(name, value, minimum=0.0)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"{name} must be a sequence of at least one label; got shape {array.shape}")
@@ -140,6 +190,51 @@ def read_only(array: Array) -> Array:
     """Mark ``array`` as immutable: the records of this package are frozen, and so is what they hold."""
     array.setflags(write=False)
     return array
+
+
+def short(value: object) -> str:
+    """A value for an error message, which must not print a million numbers."""
+    if isinstance(value, type):
+        return value.__name__
+    if isinstance(value, np.ndarray) and value.size > 8:
+        return f"an array of shape {value.shape}"
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:100]}... ({type(value).__name__})"
+
+
+def _numbers(name: str, value: Any) -> Array:
+    """``value`` copied into a float array, unless it would lose something on the way."""
+    if _is_masked(value) or (isinstance(value, (list, tuple)) and any(map(_is_masked, value))):
+        raise ValueError(f"{name} must not be masked: the mask would be dropped; fill it first, with .filled(0.0) say")
+    if getattr(value, "requires_grad", False):
+        raise ValueError(f"{name} must be plain numbers; got a tensor with a gradient: use .detach().cpu().numpy()")
+    try:
+        given = np.asarray(value)
+        words = given.dtype.kind == "O" and any(isinstance(x, (str, bytes, bool)) or x is None for x in given.flat)
+        if given.dtype.kind not in "iufO" and given.size or words:
+            raise TypeError("neither complex numbers nor strings nor truth values will do")
+        return np.array(given, dtype=float)
+    except (TypeError, ValueError, RuntimeError) as error:  # torch raises the last for a tensor it cannot convert
+        raise ValueError(f"{name} must be an array of numbers; got {short(value)}{_advice(value)}") from error
+
+
+def _advice(value: Any) -> str:
+    """How an array of something else becomes one of numbers."""
+    if hasattr(value, "is_cuda"):
+        return ": a tensor must be on the CPU, in a precision that numpy knows: use .cpu().double()"
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    return {"c": ": take .real, if that is meant", "b": ": use .astype(float), if 0 and 1 are meant"}.get(kind, "")
+
+
+def _is_masked(value: object) -> bool:
+    masked = sys.modules.get("numpy.ma")  # who has a masked array has loaded it; nobody else needs to
+    return masked is not None and isinstance(value, masked.MaskedArray)
+
+
+def _subclasses(kind: type) -> Iterator[type]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from _subclasses(each)
 
 
 def _first(array: Array, bad: np.ndarray) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from fedshap._records import Record
 from fedshap._types import Array, ArrayLike, PerAgent, Profile
-from fedshap._validation import as_array, as_per_agent, as_profile, read_only
+from fedshap._validation import as_array, as_instance, as_per_agent, as_profile, read_only
 from fedshap.costs import Cost
 from fedshap.payoffs import Payoff
 
@@ -46,10 +46,8 @@ class Game(Record):
     """
 
     def __init__(self, payoff: Payoff, cost: Cost, capacity: ArrayLike = np.inf, *, minimum: ArrayLike = 0.0) -> None:
-        if not isinstance(payoff, Payoff):
-            raise ValueError(f"payoff must be a fedshap Payoff (wrap a function in CustomPayoff); got {payoff!r}")
-        if not isinstance(cost, Cost):
-            raise ValueError(f"cost must be a fedshap Cost such as LinearCost; got {cost!r}")
+        as_instance("payoff", payoff, Payoff, such_as="CustomPayoff(function, n_agents)")
+        as_instance("cost", cost, Cost, such_as="LinearCost(rates)")
         if payoff.n_agents != cost.n_agents:
             raise ValueError(
                 f"payoff and cost must be for the same agents; payoff has {payoff.n_agents}, cost has {cost.n_agents}"

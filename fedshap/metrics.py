@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fedshap._types import Array, ArrayLike, Profile
+from fedshap._validation import as_instance
 from fedshap.equilibrium import Equilibrium
 from fedshap.equilibrium.ranges import equilibrium_range
 from fedshap.game import Game
@@ -29,7 +30,7 @@ def budget_gap(game: Game, mechanism: Mechanism, s: ArrayLike) -> Array:
     >>> round(float(fs.budget_gap(game, fs.ShapleyPayment(), [3.0, 1.0, 0.0])), 9)  # -A(0) = -3 x 0.1
     -0.3
     """
-    return mechanism.payments(game, s).sum(axis=-1)
+    return _checked(game, mechanism).payments(game, s).sum(axis=-1)
 
 
 def reciprocity(game: Game, mechanism: Mechanism, s: ArrayLike) -> float:
@@ -60,6 +61,7 @@ def reciprocity(game: Game, mechanism: Mechanism, s: ArrayLike) -> float:
     >>> round(fs.reciprocity(game, fs.NoPayment(), [3.0, 1.0, 0.0]), 4)
     0.5079
     """
+    _checked(game, mechanism)
     s = game.one_profile(s)
     contributed = shapley_values(game, s)
     if (contributed < 0.0).any():
@@ -87,6 +89,7 @@ def unequal_treatment(game: Game, mechanism: Mechanism, s: ArrayLike, identical:
     >>> round(fs.unequal_treatment(game, fs.ShapleyPayment(), [2.0, 2.0, 1.0], identical=[0, 1]), 12)
     0.0
     """
+    _checked(game, mechanism)
     agents = np.unique(np.asarray(identical))
     if len(agents) < 2 or not np.issubdtype(agents.dtype, np.integer) or agents[0] < 0 or agents[-1] >= game.n_agents:
         raise ValueError(f"identical must name at least two agents in 0..{game.n_agents - 1}; got {identical!r}")
@@ -103,7 +106,7 @@ def rationality(game: Game, mechanism: Mechanism, s: ArrayLike) -> float:
     >>> round(fs.rationality(game, fs.ShapleyPayment(), [3.0, 1.0, 0.0]), 4)
     0.0
     """
-    return float(mechanism.utilities(game, s).min())
+    return float(_checked(game, mechanism).utilities(game, s).min())
 
 
 class Gain(float):
@@ -194,15 +197,26 @@ def _pair(
     game: Game, mechanism: Mechanism, equilibrium: Equilibrium | None, baseline: Equilibrium | None
 ) -> tuple[Profile, Profile, bool]:
     """The mechanism's equilibrium of smallest total and the one of largest total without payments, or those given."""
-    guaranteed = equilibrium is None and baseline is None
-    if equilibrium is None:
+    _checked(game, mechanism)
+    ours, without = _given(game, "equilibrium", equilibrium), _given(game, "baseline", baseline)
+    guaranteed = ours is None and without is None
+    if ours is None:
         ours, _, known = equilibrium_range(game, mechanism)
         guaranteed = guaranteed and known
-    else:
-        ours = equilibrium.contributions
-    if baseline is None:
+    if without is None:
         _, without, known = equilibrium_range(game, NoPayment())
         guaranteed = guaranteed and known
-    else:
-        without = baseline.contributions
     return ours, without, guaranteed
+
+
+def _given(game: Game, name: str, equilibrium: Equilibrium | None) -> Profile | None:
+    """The contributions of an equilibrium that the caller brings, which must be one of this game."""
+    if equilibrium is None:
+        return None
+    return game.one_profile(as_instance(name, equilibrium, Equilibrium).contributions, name=f"{name}.contributions")
+
+
+def _checked(game: Game, mechanism: Mechanism) -> Mechanism:
+    """The mechanism, if it is one and the game is one."""
+    as_instance("game", game, Game)
+    return as_instance("mechanism", mechanism, Mechanism)

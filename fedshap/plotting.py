@@ -7,6 +7,7 @@ measurement solid.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from cycler import cycler
 from matplotlib.axes import Axes
 
 from fedshap._types import Array
+from fedshap._validation import as_array, as_instance
 from fedshap.equilibrium import Equilibrium
 from fedshap.mechanisms import AccuracyShaping, CostSharing, Mechanism, NoPayment, ShapleyPayment
 
@@ -29,6 +31,9 @@ _STYLE: Mapping[type[Mechanism], tuple[str, str, str]] = {
     AccuracyShaping: (r"$\mathcal{M}^{AS}$", "#0072B2", "^"),
     ShapleyPayment: (r"$\mathcal{M}^{Shap}$", "#009E73", "D"),
 }
+
+_OTHERS = ("#CC79A7", "#56B4E9", "#882255", "#117733", "#AA4499", "#999933")  # of mechanisms that are not the book's
+_MARKERS = ("v", "P", "X", "<", ">", "*", "h")
 
 INK = "#333333"
 """Colour of what belongs to no mechanism."""
@@ -63,18 +68,39 @@ def use_style() -> None:
 
 
 def label(mechanism: Mechanism) -> str:
-    """Name of a mechanism in a figure, as math text."""
-    return _STYLE[type(mechanism)][0]
+    """Name of a mechanism in a figure, as math text; of one of your own, the name of its class.
+
+    Examples
+    --------
+    >>> import fedshap as fs
+    >>> class FlatFee(fs.Mechanism):
+    ...     def payments(self, game, s):
+    ...         return -0.1 + 0.0 * game.profile(s)
+    >>> label(FlatFee()), colour(FlatFee()) == colour(FlatFee())
+    ('FlatFee', True)
+    """
+    return _style(mechanism)[0]
 
 
 def colour(mechanism: Mechanism) -> str:
-    """The mechanism's colour through the whole book."""
-    return _STYLE[type(mechanism)][1]
+    """The mechanism's colour through the whole book; of one of your own, one that depends on its name alone."""
+    return _style(mechanism)[1]
 
 
 def marker(mechanism: Mechanism) -> str:
     """The mechanism's marker, so that colour is never the only difference."""
-    return _STYLE[type(mechanism)][2]
+    return _style(mechanism)[2]
+
+
+def _style(mechanism: Mechanism) -> tuple[str, str, str]:
+    """Label, colour and marker: of the nearest class that has them, else from the name of the mechanism's own."""
+    kind = type(as_instance("mechanism", mechanism, Mechanism))
+    for each in kind.__mro__:
+        if each in _STYLE:
+            return _STYLE[each]
+    number = zlib.crc32(kind.__name__.encode())  # hash() is another one in each process
+    name = kind.__name__.replace("$", r"\$")
+    return name, _OTHERS[number % len(_OTHERS)], _MARKERS[number // len(_OTHERS) % len(_MARKERS)]
 
 
 def plot_contributions(
@@ -97,8 +123,13 @@ def plot_contributions(
     ax : Axes, optional
         Where to draw; the current axes if left out.
     """
-    ax = ax or plt.gca()
-    n = len(next(iter(equilibria.values())).contributions)
+    if not equilibria:
+        raise ValueError("equilibria must hold at least one mechanism and its equilibrium; got none")
+    found = [as_instance("each value of equilibria", each, Equilibrium) for each in equilibria.values()]
+    n = found[0].n_agents
+    if any(each.n_agents != n for each in found):
+        raise ValueError(f"equilibria must be of one game; got {[each.n_agents for each in found]} agents")
+    ticks, ax = _names(names, n), ax or plt.gca()
     positions = np.arange(n)
     width = 0.8 / len(equilibria)
     for k, (mechanism, equilibrium) in enumerate(equilibria.items()):
@@ -110,7 +141,7 @@ def plot_contributions(
             color=colour(mechanism),
             label=label(mechanism),
         )
-    ax.set_xticks(positions, names or [f"agent {i + 1}" for i in range(n)])
+    ax.set_xticks(positions, ticks)
     ax.grid(axis="x", visible=False)
     ax.set_ylabel(f"contribution $s_i$ ({unit})")
     ax.legend(ncols=len(equilibria))
@@ -135,16 +166,26 @@ def plot_balance(
     ax : Axes
         Where to draw.
     """
-    n = len(received)
-    rows = np.arange(n)[::-1]
+    received, contributed = as_array("received", received), as_array("contributed", contributed)
+    n = len(received) if received.ndim == 1 else 0
+    if n == 0 or contributed.shape != (n,):
+        raise ValueError(f"received and contributed must have shape (n,); got {received.shape} and {contributed.shape}")
+    rows, ticks = np.arange(n)[::-1], _names(names, n)
     ax.hlines(rows, contributed, received, color=colour(mechanism), alpha=0.45, linewidth=5)
     ax.plot(contributed, rows, "o", color=INK, markerfacecolor="white", markersize=13, label=r"contributes $\varphi_i$")
     ax.plot(received, rows, marker(mechanism), color=colour(mechanism), markersize=7, label="receives $a_i + p_i$")
-    ax.set_yticks(rows, names or [f"agent {i + 1}" for i in range(n)])
+    ax.set_yticks(rows, ticks)
     ax.set_ylim(-0.6, n - 0.4)
     ax.axvline(0.0, color=INK, linewidth=0.8)
     ax.set_title(label(mechanism))
     return ax
+
+
+def _names(names: Sequence[str] | None, n: int) -> Sequence[str]:
+    """What the agents are called in a figure."""
+    if names is not None and len(names) != n:
+        raise ValueError(f"names must hold one for each of {n} agents; got {len(names)}")
+    return [f"agent {i + 1}" for i in range(n)] if names is None else list(names)
 
 
 def check_table(rows: Sequence[tuple[str, int, float, float]]) -> pd.DataFrame:

@@ -24,6 +24,8 @@ ORDER = [
     "_validation",
     "_records",
     "_scalar",
+    "_differences",
+    "_storage",
     "payoffs.exponential_sums",
     "payoffs.mixtures",
     "payoffs.base",
@@ -36,6 +38,10 @@ ORDER = [
     "payoffs.measurements",
     "payoffs.fitting",
     "payoffs",
+    "costs.supply",
+    "costs.base",
+    "costs.standard",
+    "costs.custom",
     "costs",
     "game",
     "shapley.mixtures",
@@ -94,7 +100,7 @@ ORDER = [
 # Where a heavy dependency may be imported; the core needs numpy and scipy alone.
 HEAVY = {
     "matplotlib": ("plotting",),
-    "pandas": ("plotting",),
+    "pandas": ("plotting", "equilibrium.records"),
     "sklearn": ("federated",),
     "safetensors": ("federated",),
     "sympy": (),

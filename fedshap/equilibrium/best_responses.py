@@ -24,13 +24,14 @@ def best_responses(
     Assumes what concave payoffs guarantee: that each marginal utility changes sign at most once, from + to -.
     """
     s, sweep, drift = start, 0, np.zeros_like(start)
+    still = 1e-13 if mechanism.has_marginals else 1e-8  # differences are good to ten digits
     for sweep in range(1, sweeps + 1):
         previous, last_drift = s, drift
         for agent in range(game.n_agents):
             s = moved(s, agent, _best_response(game, mechanism, s, agent))
         drift = s - previous
         tell(progress, sweep, drift, s)
-        if np.abs(drift).max() <= 1e-13 * s.max():
+        if np.abs(drift).max() <= still * s.max():
             break
         if sweep % 5 == 0:
             s = _extrapolate(s, drift, last_drift, game)
@@ -40,7 +41,7 @@ def best_responses(
 
 def _best_response(game: Game, mechanism: Mechanism, s: Profile, agent: int) -> float:
     return own_optimum(
-        lambda x: float(mechanism.marginal_utilities(game, moved(s, agent, x))[agent]),
+        lambda x: mechanism.marginal_utility(game, moved(s, agent, x), agent),
         game.capacity[agent],
         s[agent],
         lower=game.minimum[agent],

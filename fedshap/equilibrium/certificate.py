@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fedshap._scalar import FARTHEST
 from fedshap._types import Array, ArrayLike, PerAgent, Profile
+from fedshap._validation import as_instance
 from fedshap.equilibrium.options import DEFAULT_OPTIONS, SolverOptions
 from fedshap.game import Game
 from fedshap.mechanisms import Mechanism
@@ -56,7 +57,8 @@ def regret(game: Game, mechanism: Mechanism, s: ArrayLike, *, agents: ArrayLike 
     >>> round(fs.regret(game, fs.NoPayment(), [0.0, 0.0, 0.0]), 4)  # agent 0 would move to 2.1623
     0.4675
     """
-    s = game.one_profile(s)
+    s = as_instance("game", game, Game).one_profile(s)
+    as_instance("mechanism", mechanism, Mechanism)
     who = np.arange(game.n_agents) if agents is None else _checked_agents(agents, game.n_agents)
     return certify(game, mechanism, s, who).regret
 

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedshap._records import Record, short_repr
 from fedshap._types import Array, ArrayLike, PerAgent, Profile, RandomSource
-from fedshap._validation import as_count, as_generator, as_interval, read_only
+from fedshap._validation import as_count, as_generator, as_instance, as_interval, read_only
 from fedshap.equilibrium.steps import initial_profile
 from fedshap.game import Game
 from fedshap.mechanisms import Mechanism
 
 
-@dataclass(frozen=True, eq=False)
-class Trajectory:
+@dataclass(frozen=True, eq=False, repr=False)
+class Trajectory(Record):
     """The path of best-response dynamics.
 
     Attributes
@@ -36,6 +37,10 @@ class Trajectory:
     def final(self) -> PerAgent:
         """The last profile, shape (n,)."""
         return self.contributions[-1]
+
+    def __repr__(self) -> str:
+        steps, n_agents = len(self.contributions) - 1, self.contributions.shape[-1]
+        return short_repr(self, {"steps": steps, "n_agents": n_agents, "residual": float(self.residuals[-1])})
 
 
 def best_response_dynamics(
@@ -83,6 +88,8 @@ def best_response_dynamics(
     >>> path.contributions.shape, path.final.round(4)
     ((401, 3), array([3.5889, 1.4472, 0.7863]))
     """
+    as_instance("game", game, Game)
+    as_instance("mechanism", mechanism, Mechanism)
     step = as_interval("step", step, 0.0, np.inf)
     steps = as_count("steps", steps, minimum=0)
     moving = game.n_agents if sample_size is None else as_count("sample_size", sample_size)

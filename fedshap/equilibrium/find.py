@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from fedshap._types import Array, ArrayLike, Profile, Progress
-from fedshap._validation import as_interval, read_only
+from fedshap._validation import as_callable, as_choice, as_instance, as_interval, read_only
 from fedshap.equilibrium.ascent import maximise
 from fedshap.equilibrium.best_responses import best_responses
 from fedshap.equilibrium.certificate import certify
@@ -83,9 +83,12 @@ def find_equilibrium(
     >>> fair.contributions.round(4), fair.regret < 1e-9
     (array([3.5889, 1.4472, 0.7863]), True)
     """
+    as_instance("game", game, Game)
+    as_instance("mechanism", mechanism, Mechanism)
     tol = as_interval("tol", tol, 0.0, np.inf)
-    if on_failure not in ("raise", "return"):
-        raise ValueError(f'on_failure must be "raise" or "return"; got {on_failure!r}')
+    as_choice("on_failure", on_failure, ("raise", "return"))
+    if progress is not None:
+        as_callable("progress", progress, "print")
     initial = initial_profile(game, start)
     _refuse_free_data(game, mechanism, initial)
     best = None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from fedshap._records import Record
 from fedshap._validation import as_count
 
 
-@dataclass(frozen=True)
-class SolverOptions:
+@dataclass(frozen=True, repr=False)
+class SolverOptions(Record):
     """Limits of solvers and certificates. They do not depend on ``tol``, which only says what is accepted.
 
     A solver stops where rounding is all that is left, or at its limit; what it found is then judged by the

@@ -37,6 +37,10 @@ class EquilibriumRange(NamedTuple):
     largest: PerAgent
     guaranteed: bool
 
+    def __repr__(self) -> str:
+        totals = {"smallest": float(self.smallest.sum()), "largest": float(self.largest.sum())}
+        return f"EquilibriumRange(totals {totals['smallest']:g} to {totals['largest']:g}, guaranteed={self.guaranteed})"
+
 
 def equilibrium_range(game: Game, mechanism: Mechanism, *, tol: float = 1e-9) -> EquilibriumRange:
     """Equilibria with the smallest and the largest total contribution, as Defs. 3.6 and 3.7 of the paper ask for.

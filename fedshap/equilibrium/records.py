@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from fedshap._records import Record, short_repr
+from fedshap._storage import from_json, to_json, write_whole
 from fedshap._types import PerAgent
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-@dataclass(frozen=True, eq=False)
-class Equilibrium:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Equilibrium(Record):
     """A profile, what it pays, and its certificate.
 
     Attributes
@@ -28,6 +38,16 @@ class Equilibrium:
     concave : bool or None
         Whether payoffs are known to be concave. If not, ``regret`` rests on a search over a grid of deviations:
         evidence, not proof.
+
+    Examples
+    --------
+    >>> import fedshap as fs
+    >>> game = fs.Game(fs.PowerLaw(3), fs.LinearCost([0.10, 0.25, 0.40]), capacity=2.0)
+    >>> found = fs.find_equilibrium(game, fs.NoPayment())
+    >>> found
+    Equilibrium(n_agents=3, total=2, regret=0, method='market clearing')
+    >>> fs.Equilibrium.from_json(found.to_json()).contributions
+    array([2., 0., 0.])
     """
 
     contributions: PerAgent
@@ -39,6 +59,16 @@ class Equilibrium:
     method: str
     iterations: int
     concave: bool | None
+
+    def __post_init__(self) -> None:
+        shapes = {name: np.shape(getattr(self, name)) for name in ("contributions", "payments", "utilities")}
+        if len(set(shapes.values())) > 1 or len(shapes["contributions"]) != 1:
+            raise ValueError(f"contributions, payments and utilities must have one shape (n,); got {shapes}")
+
+    @property
+    def n_agents(self) -> int:
+        """Number of agents ``n``."""
+        return len(self.contributions)
 
     @property
     def relative_regret(self) -> float:
@@ -52,6 +82,47 @@ class Equilibrium:
         """Total contribution ``sum_i s_i``."""
         return float(self.contributions.sum())
 
+    def to_frame(self) -> pd.DataFrame:
+        """A table of one row for each agent and a column for each quantity that she has one of; needs pandas."""
+        try:
+            import pandas as pd
+        except ModuleNotFoundError:
+            raise ImportError("to_frame needs pandas, which is not installed: pip install pandas") from None
+        fields = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        columns = {name: each for name, each in fields.items() if np.shape(each) == (self.n_agents,)}
+        return pd.DataFrame(columns, index=pd.RangeIndex(self.n_agents, name="agent"))
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """Everything as JSON text, which is also written to ``path``, whole or not at all.
+
+        Numbers are exact; infinite ones are the words "Infinity" and "-Infinity".
+
+        Raises
+        ------
+        ValueError
+            If a number is NaN.
+        """
+        text = to_json(self)
+        if path is not None:
+            write_whole(path, text)
+        return text
+
+    @classmethod
+    def from_json(cls, path_or_text: str | Path) -> Equilibrium:
+        """What `to_json` wrote, from a path or from the text itself, which starts with a brace.
+
+        Raises
+        ------
+        ValueError
+            If it is cut off, of another format or version, or a field is missing, unknown or of another type; the
+            message names the file and the field.
+        """
+        return from_json(cls, path_or_text)
+
+    def __repr__(self) -> str:
+        shown = {name: getattr(self, name) for name in ("n_agents", "total", "regret", "method")}
+        return short_repr(self, shown)
+
 
 class ConvergenceError(RuntimeError):
     """A solver stopped short of its tolerance.
@@ -60,12 +131,17 @@ class ConvergenceError(RuntimeError):
     ----------
     best : Equilibrium
         The best point found, with its regret.
+    tol : float
+        The tolerance.
     """
 
     def __init__(self, best: Equilibrium, tol: float) -> None:
-        super().__init__(
-            f"no equilibrium to within tol={tol:g} was found: the best point, by {best.method}, leaves a regret of "
-            f"{best.regret:.3g}, {best.relative_regret:.2g} of the {best.scale:.3g} at stake. "
-            f'Try another start, a larger tol, or on_failure="return" to get that point'
+        super().__init__(best, tol)  # what it is made of again when it comes back from another process
+        self.best, self.tol = best, tol
+
+    def __str__(self) -> str:
+        return (
+            f"no equilibrium to within tol={self.tol:g} was found: the best point, by {self.best.method}, leaves a "
+            f"regret of {self.best.regret:.3g}, {self.best.relative_regret:.2g} of the {self.best.scale:.3g} at stake. "
+            'Try another start, a larger tol, or on_failure="return" to get that point'
         )
-        self.best = best

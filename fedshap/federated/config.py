@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from fedshap._records import Record
 from fedshap._types import Array, ArrayLike
 from fedshap._validation import as_array, as_count, as_interval, read_only
 from fedshap.federated.datasets import Federation, as_federation
@@ -18,8 +19,8 @@ BACKENDS = ("auto", "sequential", "batched")
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
-@dataclass(frozen=True)
-class TrainingConfig:
+@dataclass(frozen=True, repr=False)
+class TrainingConfig(Record):
     """Everything besides data and contributions that decides the outcome of a run.
 
     Parameters

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from fedshap._records import Record
 from fedshap._types import ArrayLike
 from fedshap._validation import as_array, as_count, as_integer_labels
 
@@ -20,8 +21,8 @@ Inputs = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)
-class Dataset:
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset(Record):
     """Inputs with one class label each; arrays are copied, unless they can no longer be written to, and read-only.
 
     Parameters
@@ -80,8 +81,8 @@ class Dataset:
         return self.inputs.shape[1:]
 
 
-@dataclass(frozen=True, eq=False)
-class Federation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Federation(Record):
     """The private data of ``n`` clients in ``T`` groups, as :func:`partition` deals them out.
 
     Attributes

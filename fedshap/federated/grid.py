@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fedshap._files import as_path
+from fedshap._records import Record, short_repr
 from fedshap._types import Array, ArrayLike
 from fedshap._validation import as_count, read_only
 from fedshap.federated.checkpoints import fingerprint, profile_name
@@ -17,8 +18,8 @@ from fedshap.federated.datasets import Federation
 from fedshap.federated.training import federated_averaging, progress_bar, steps
 
 
-@dataclass(frozen=True, eq=False)
-class TrainingRuns:
+@dataclass(frozen=True, eq=False, repr=False)
+class TrainingRuns(Record):
     """What a set of training runs gave.
 
     Attributes
@@ -35,6 +36,10 @@ class TrainingRuns:
     group_accuracies: Array
     client_accuracies: Array
     config: TrainingConfig
+
+    def __repr__(self) -> str:
+        runs, clients = self.contributions.shape
+        return short_repr(self, {"runs": runs, "clients": clients, "config": self.config})
 
 
 def train_grid(

@@ -22,7 +22,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from fedshap._files import as_path
+from fedshap._records import Record, short_repr
 from fedshap._types import Array, ArrayLike, PerAgent
 from fedshap._validation import as_count, read_only
 from fedshap.federated.backends import (
@@ -52,8 +53,8 @@ from fedshap.federated.models import ModelBuilder, build_model
 _EVALUATION_BATCH = 1024  # bounds the memory of one forward pass over a test set
 
 
-@dataclass(frozen=True, eq=False)
-class TrainingResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class TrainingResult(Record):
     """What one run of federated averaging gave.
 
     Attributes
@@ -80,7 +81,10 @@ class TrainingResult:
     confusion: NDArray[np.int64]
     losses: Array
     config: TrainingConfig
-    model: nn.Module = field(repr=False)
+    model: nn.Module
+
+    def __repr__(self) -> str:
+        return short_repr(self, {"group_accuracies": self.group_accuracies, "config": self.config})
 
 
 def train(

@@ -49,9 +49,6 @@ class AccuracyShaping(Mechanism):
     def __init__(self, epsilon: float | None = None) -> None:
         self.epsilon = None if epsilon is None else as_interval("epsilon", epsilon, 0.0, np.inf)
 
-    def payments(self, game: Game, s: ArrayLike) -> PerAgent:
-        return self.received(game, s) - game.payoff.values(game.profile(s))
-
     def received(self, game: Game, s: ArrayLike) -> PerAgent:
         s = game.profile(s)
         curve, full = self._curve(game, s)[0], game.payoff.values(s)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedshap._types import Agents, Array, ArrayLike, Jacobian, PerAgent, Profile
-from fedshap._validation import as_array, as_count, as_labels, as_square, everybody, read_only
+from fedshap._validation import as_array, as_count, as_flag, as_labels, as_square, everybody, read_only
 from fedshap.payoffs.base import LADDER, GroupCurves, Payoff, bend, checked_output
 from fedshap.payoffs.exponential_sums import TOLERANCE, ExponentialSum, fit_exponential_sum
 from fedshap.payoffs.mixtures import Mixture
@@ -87,7 +87,7 @@ class LearningCurve(Payoff):
         for name, given in (("function", function), ("slope", slope)):
             if not callable(given):
                 raise ValueError(f"{name} must be callable; got {given!r}")
-        self.concave = concave
+        self.concave = None if concave is None else as_flag("concave", concave)
         self._function, self._derivative = function, slope
         self._set_agents(n_agents, weights, groups)
         self._check_slope()

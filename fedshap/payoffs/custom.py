@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fedshap._types import Array, ArrayLike, Jacobian, PerAgent, Profile
-from fedshap._validation import as_count
+from fedshap._validation import as_count, as_flag
 from fedshap.payoffs.base import Payoff, checked_output
 
 
@@ -52,7 +52,7 @@ class CustomPayoff(Payoff):
         for name, given in (("function", function), ("gradient", gradient)):
             if given is not None and not callable(given):
                 raise ValueError(f"{name} must be callable; got {given!r}")
-        self.concave = concave
+        self.concave = None if concave is None else as_flag("concave", concave)
         self.function = function
         self.gradient = gradient
         self.values(np.ones((2, self.n_agents)))  # a wrong shape is told here, not deep inside a solver

@@ -16,14 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares, nnls
 
+from fedshap._records import Record, short_repr
 from fedshap._types import Array, ArrayLike
 from fedshap._validation import as_interval, read_only
 from fedshap.payoffs.measurements import checked_runs
 from fedshap.payoffs.power_law import PowerLaw
 
 
-@dataclass(frozen=True, eq=False)
-class FittedPayoff:
+@dataclass(frozen=True, eq=False, repr=False)
+class FittedPayoff(Record):
     r"""The fitted closed form and how far it can be trusted.
 
     Attributes
@@ -53,6 +54,9 @@ class FittedPayoff:
     at_bound: NDArray[np.bool_]
     residuals: Array
     r_squared: Array
+
+    def __repr__(self) -> str:
+        return short_repr(self, {"payoff": self.payoff, "r_squared": self.r_squared})
 
 
 def fit_payoff(

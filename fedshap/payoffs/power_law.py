@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedshap._types import Array, ArrayLike
-from fedshap._validation import as_array, read_only
+from fedshap._validation import as_array, as_interval, read_only, short
 from fedshap.payoffs.curves import LearningCurve
 from fedshap.payoffs.exponential_sums import ExponentialSum, power_law_sum
 
@@ -111,8 +111,10 @@ class PowerLaw(LearningCurve):
 
 def _parameter(name: str, value: ArrayLike, maximum: float) -> Array:
     """A number, or one for each agent, in (0, maximum]."""
-    array = as_array(name, value, finite=False)
-    if array.ndim > 1 or not array.size or not ((array > 0.0) & (array <= maximum) & np.isfinite(array)).all():
-        end = f"{maximum:g}]" if np.isfinite(maximum) else "inf)"
-        raise ValueError(f"{name} must lie in (0, {end}, one number or one for each agent; got {value!r}")
+    if np.ndim(value) == 0:
+        return np.array(as_interval(name, value, 0.0, maximum))  # type: ignore[arg-type]
+    array = as_array(name, value)
+    if array.ndim > 1 or not array.size or not ((array > 0.0) & (array <= maximum)).all():
+        allowed = f"(0, {maximum:g}]" if np.isfinite(maximum) else "(0, inf)"
+        raise ValueError(f"{name} must lie in {allowed}, one number or one for each agent; got {short(value)}")
     return array

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedshap._types import ArrayLike, PerAgent, Profile
+from fedshap._validation import as_flag, as_instance
 from fedshap.game import Game
 from fedshap.shapley.mixtures import mixture_of
 
@@ -66,7 +67,8 @@ def aumann_shapley_values(game: Game, s: ArrayLike, *, correction: bool = False)
     >>> largest(aumann_shapley_values(game, s)), largest(aumann_shapley_values(game, s, correction=True))
     ('5e-02', '2e-03')
     """
-    s = game.one_profile(s)
+    s = as_instance("game", game, Game).one_profile(s)
+    correction = as_flag("correction", correction)
     form = mixture_of(game.payoff, s)
     n_classes = len(form.linear)
     sums = np.bincount(form.classes, weights=s, minlength=n_classes)  # (C,)

@@ -34,8 +34,9 @@ from typing import Literal, NamedTuple, TypeAlias, overload
 
 import numpy as np
 
+from fedshap._records import short_repr
 from fedshap._types import Array, ArrayLike, Jacobian, Order, PerAgent, Profile, RandomSource
-from fedshap._validation import as_count, as_generator, as_interval
+from fedshap._validation import as_choice, as_count, as_generator, as_instance, as_interval, short
 from fedshap.game import Game
 from fedshap.payoffs import Payoff
 from fedshap.payoffs.exponential_sums import TOLERANCE
@@ -62,6 +63,9 @@ class Estimate(NamedTuple):
 
     values: Array
     standard_errors: Array
+
+    def __repr__(self) -> str:
+        return short_repr(self, self._asdict())
 
 
 @overload
@@ -93,9 +97,9 @@ def shapley_values(
         Relative error allowed to each entry, > 0; for quadrature alone. The rule is then chosen for it and compared
         with a finer one. Left out, the rule is made for 1e-14 and not compared.
     permutations : int, optional
-        Sample size of ``"permutation"``, at least 2 and 1000 if left out; for it alone.
+        Sample size of ``"permutation"``, and of it alone, at least 2; 1000 if left out.
     rng : int or Generator
-        Seed or generator; needed by ``"permutation"`` and by it alone.
+        Seed or generator; needed by ``"permutation"``, and refused by all else.
 
     Returns
     -------
@@ -205,7 +209,7 @@ def shapley_hessian(game: Game, s: ArrayLike) -> Jacobian:
            [-0.02  , -0.334 , -0.076 ],
            [-0.023 , -0.076 , -0.6796]])
     """
-    s = game.one_profile(s)
+    s = as_instance("game", game, Game).one_profile(s)
     if choose_method(game, "auto") == "quadrature":
         expansion = CoalitionIntegrals(mixture_of(game.payoff, s), s).expansion()
         return -np.diag(expansion.own) - expansion.shared @ expansion.shared.T
@@ -236,13 +240,9 @@ def _evaluate(
     rng: RandomSource | None,
 ) -> Array | Estimate:
     """A quantity at every profile by the method asked for."""
+    _refuse_unused(game, method, tol, permutations, rng)
     if method == "permutation":
-        if tol is not None:
-            raise ValueError(f'tol is for quadrature; method="permutation" has standard errors instead; got tol={tol}')
         return _sample(game, s, permutations, rng, quantity.sampled)
-    for name, given in (("permutations", permutations), ("rng", rng)):
-        if given is not None:
-            raise ValueError(f'{name} is for method="permutation" alone; got {name}={given} with method={method!r}')
     profile = game.profile(s)
     quadrature = choose_method(game, method, tol) == "quadrature"
 
@@ -290,8 +290,6 @@ def _integrate(
 
 def choose_method(game: Game, method: str, tol: float | None = None) -> str:
     """Resolve ``"auto"`` and refuse a method that does not fit the game."""
-    if method not in ("auto", "exact", "quadrature"):
-        raise ValueError(f'method must be "auto", "exact", "quadrature" or "permutation"; got {method!r}')
     small, payoff = game.n_agents <= enumeration.MAX_EXACT, game.payoff
     mixed = False
     if method == "quadrature" or (method == "auto" and not (small and payoff.fitted_mixture)):
@@ -316,6 +314,18 @@ def choose_method(game: Game, method: str, tol: float | None = None) -> str:
     return chosen
 
 
+def _refuse_unused(
+    game: Game, method: str, tol: float | None, permutations: int | None, rng: RandomSource | None
+) -> None:
+    """Refuse a game that is none, a method that is not known, and arguments that the method has no use for."""
+    as_instance("game", game, Game)
+    sampling = as_choice("method", method, ("auto", "exact", "quadrature", "permutation")) == "permutation"
+    unused = {"tol": tol} if sampling else {"permutations": permutations, "rng": rng}
+    for name, value in unused.items():
+        if value is not None:
+            raise ValueError(f'{name} does not apply to method="{method}"; got {short(value)}: leave it out')
+
+
 def _sample(
     game: Game,
     s: ArrayLike,
@@ -324,7 +334,7 @@ def _sample(
     statistic: Callable[[Payoff, Profile, Order], Array],
 ) -> Estimate:
     profile = game.one_profile(s)
-    count = as_count("permutations", 1000 if permutations is None else permutations, minimum=2)
+    count = 1000 if permutations is None else as_count("permutations", permutations, minimum=2)
     if rng is None:
         raise ValueError('method="permutation" needs rng: a seed or a numpy Generator')
     return Estimate(*orders.sample_orders(game.payoff, profile, count, as_generator(rng), statistic))

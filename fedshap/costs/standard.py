@@ -1,52 +1,13 @@
-r"""Costs ``c_i(s_i)`` of contributing data: collecting it, computing on it, giving up its privacy.
-
-Each agent's cost depends on her own contribution alone and is continuous, non-decreasing and convex (Sec. 2.1 of
-the paper). Arrays have shape (..., n).
-"""
+"""Linear costs and power costs."""
 
 from __future__ import annotations
-
-from abc import abstractmethod
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedshap._records import Record
 from fedshap._types import Array, ArrayLike, PerAgent
 from fedshap._validation import as_array, as_per_agent, as_profile, read_only
-
-
-class Cost(Record):
-    """Base class of all costs.
-
-    Attributes
-    ----------
-    n_agents : int
-        Number of agents ``n``.
-    """
-
-    n_agents: int
-
-    @abstractmethod
-    def values(self, s: ArrayLike) -> PerAgent:
-        """Costs ``c_i(s_i)``, shape (..., n)."""
-
-    @abstractmethod
-    def derivatives(self, s: ArrayLike) -> PerAgent:
-        """Marginal costs ``c_i'(s_i)``, shape (..., n)."""
-
-    @abstractmethod
-    def second_derivatives(self, s: ArrayLike) -> PerAgent:
-        """Curvatures ``c_i''(s_i)``, shape (..., n); may be infinite at zero."""
-
-    @abstractmethod
-    def supply(self, price: float) -> tuple[PerAgent, PerAgent]:
-        """What each agent gives when a data point earns ``price``: the ends of the interval on which her marginal
-        cost is the price, each of shape (n,); infinite where it stays below."""
-
-    @abstractmethod
-    def of(self, agents: NDArray[np.intp]) -> Cost:
-        """The costs of some agents, in the order given."""
+from fedshap.costs.base import Cost
 
 
 class LinearCost(Cost):
@@ -81,8 +42,11 @@ class LinearCost(Cost):
     def second_derivatives(self, s: ArrayLike) -> PerAgent:
         return np.zeros_like(as_profile("s", s, self.n_agents))
 
-    def supply(self, price: float) -> tuple[PerAgent, PerAgent]:
+    def supply(self, price: float | PerAgent) -> tuple[PerAgent, PerAgent]:
         return np.where(self.rates < price, np.inf, 0.0), np.where(self.rates <= price, np.inf, 0.0)
+
+    def constant_rates(self) -> PerAgent:
+        return self.rates
 
     def of(self, agents: NDArray[np.intp]) -> LinearCost:
         return LinearCost(self.rates[agents], self.fixed[agents])
@@ -125,10 +89,10 @@ class PowerCost(Cost):
             curvature = factor * s ** (self.exponent - 2.0)
         return np.where(factor > 0.0, curvature, 0.0)
 
-    def supply(self, price: float) -> tuple[PerAgent, PerAgent]:
+    def supply(self, price: float | PerAgent) -> tuple[PerAgent, PerAgent]:
         flat = (self.exponent == 1.0) | (self.rates == 0.0)  # constant marginal cost: all or nothing
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            curved = (max(price, 0.0) / (self.rates * self.exponent)) ** (1.0 / (self.exponent - 1.0))
+            curved = (np.maximum(price, 0.0) / (self.rates * self.exponent)) ** (1.0 / (self.exponent - 1.0))
         low = np.where(flat, np.where(self.rates < price, np.inf, 0.0), curved)
         return low, np.where(flat, np.where(self.rates <= price, np.inf, 0.0), curved)
 

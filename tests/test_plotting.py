@@ -1,0 +1,107 @@
+"""Figures: names, colours and markers of mechanisms, one's own included, and what is refused."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fedshap as fs
+from games import THREE_AGENTS
+
+pytest.importorskip("matplotlib").use("Agg")
+from fedshap import plotting  # noqa: E402
+
+SHIPPED = [fs.NoPayment(), fs.CostSharing(0.5), fs.AccuracyShaping(), fs.ShapleyPayment()]
+
+
+class Flat_Fee(fs.Mechanism):  # noqa: N801 - an underscore, which math text would lower
+    def payments(self, game, s):
+        return -0.1 + 0.0 * game.profile(s)
+
+
+class Damped(fs.ShapleyPayment):
+    """A child of a shipped one."""
+
+
+def test_every_shipped_mechanism_looks_different() -> None:
+    for look in (plotting.label, plotting.colour, plotting.marker):
+        assert len({look(mechanism) for mechanism in SHIPPED}) == len(SHIPPED)
+
+
+def test_a_subclass_looks_like_its_nearest_parent() -> None:
+    class Grandchild(Damped):
+        pass
+
+    for look in (plotting.label, plotting.colour, plotting.marker):
+        assert look(Damped()) == look(Grandchild()) == look(fs.ShapleyPayment())
+
+
+def test_own_mechanisms_go_by_their_names_and_keep_their_colours() -> None:
+    assert plotting.label(Flat_Fee()) == "Flat_Fee"
+    assert plotting.colour(Flat_Fee()) not in {plotting.colour(mechanism) for mechanism in SHIPPED}
+    assert plotting.marker(Flat_Fee()) not in {plotting.marker(mechanism) for mechanism in SHIPPED}
+    code = (
+        "import fedshap as fs; from fedshap import plotting\n"
+        "class Flat_Fee(fs.Mechanism):\n    def payments(self, game, s): return 0.0 * game.profile(s)\n"
+        "print(plotting.colour(Flat_Fee()), plotting.marker(Flat_Fee()))"
+    )
+    root = Path(fs.__file__).parent.parent
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
+    assert run.stdout.split() == [plotting.colour(Flat_Fee()), plotting.marker(Flat_Fee())]
+
+
+def test_colours_spread_over_the_cycle() -> None:
+    kinds = [type(f"Rule{k}", (Flat_Fee,), {})() for k in range(40)]
+    assert len({(plotting.colour(kind), plotting.marker(kind)) for kind in kinds}) > 20
+
+
+def test_figures_accept_own_mechanisms() -> None:
+    import matplotlib.pyplot as plt
+
+    found = {m: fs.find_equilibrium(THREE_AGENTS, m) for m in (fs.NoPayment(), Flat_Fee())}
+    axes = plotting.plot_contributions(found, names=["Ada", "Bea", "Cleo"], ax=plt.figure().gca())
+    assert [text.get_text() for text in axes.get_legend().get_texts()][1] == "Flat_Fee"
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["Ada", "Bea", "Cleo"]
+    axes = plotting.plot_balance(np.ones(3), np.ones(3), Flat_Fee(), ax=plt.figure().gca())
+    assert axes.get_title(loc="left") + axes.get_title() == "Flat_Fee"
+    plt.close("all")
+
+
+FOUND = fs.find_equilibrium(THREE_AGENTS, fs.NoPayment())
+OTHER = fs.find_equilibrium(fs.Game(fs.PowerLaw(2), fs.LinearCost([0.1, 0.2])), fs.NoPayment())
+REFUSED: dict[str, tuple[Callable[[], object], str]] = {
+    "the class": (
+        lambda: plotting.colour(fs.NoPayment),
+        "mechanism must be a Mechanism; got NoPayment: that is the class",
+    ),
+    "a word": (lambda: plotting.label("shapley"), "mechanism must be a Mechanism; got 'shapley': did you mean Shapley"),
+    "nothing": (lambda: plotting.plot_contributions({}), "equilibria must hold at least one"),
+    "arrays": (
+        lambda: plotting.plot_contributions({SHIPPED[0]: np.ones(3)}),
+        "each value of equilibria must be an Equ",
+    ),
+    "two games": (
+        lambda: plotting.plot_contributions({SHIPPED[0]: FOUND, SHIPPED[1]: OTHER}),
+        "equilibria must be of one",
+    ),
+    "names": (
+        lambda: plotting.plot_contributions({SHIPPED[0]: FOUND}, names=["Ada"]),
+        "names must hold one for each of 3",
+    ),
+    "shapes": (
+        lambda: plotting.plot_balance(np.ones(3), np.ones(2), SHIPPED[0], ax=None),  # type: ignore[arg-type]
+        "received and contributed must have shape (n,); got (3,) and (2,)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "message"), REFUSED.values(), ids=REFUSED)
+def test_refused_by_name(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        call()

@@ -1,0 +1,225 @@
+"""Every public object: pickles, deep-copies, prints short and says something, and cannot be changed."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+import fedshap as fs
+from fedshap._records import Record
+
+N = 1000
+RNG = np.random.default_rng(0)
+RATES, SHARES = RNG.uniform(0.1, 1.0, N), np.full((N, 3), 0.2)
+
+
+def own_curve(z):
+    return np.log1p(z)
+
+
+def own_slope(z):
+    return 1.0 / (1.0 + z)
+
+
+def own_cost(s):
+    return 0.1 * s + s**2
+
+
+LAW = fs.PowerLaw(weights=np.ones((2, 2)), groups=np.arange(N) % 2)
+GAME = fs.Game(LAW, fs.LinearCost(RATES), RNG.uniform(1.0, 5.0, N))
+SHORT = fs.SolverOptions(ascent_iterations=1)
+FOUND = fs.find_equilibrium(GAME, fs.NoPayment())
+OBJECTS: dict[str, Any] = {
+    "AccuracyShaping": fs.AccuracyShaping(0.1),
+    "CostSharing": fs.CostSharing(0.5),
+    "CustomCost": fs.CustomCost(own_cost, N),
+    "CustomPayoff": fs.CustomPayoff(np.sqrt, N),
+    "Equilibrium": FOUND,
+    "EquilibriumRange": fs.EquilibriumRange(FOUND.contributions, FOUND.contributions, True),
+    "Estimate": fs.shapley_values(GAME, np.ones(N), method="permutation", rng=0, permutations=2),
+    "Game": GAME,
+    "LearningCurve": fs.LearningCurve(own_curve, own_slope, N),
+    "LinearCost": GAME.cost,
+    "NoPayment": fs.NoPayment(),
+    "PACBound": fs.PACBound(N, optimum=0.9, complexity=10.0),
+    "PowerCost": fs.PowerCost(RATES, 2.0),
+    "PowerLaw": LAW,
+    "RandomCoverage": fs.RandomCoverage(SHARES),
+    "RandomDiscovery": fs.RandomDiscovery(SHARES),
+    "ScaledCost": 2.0 * GAME.cost,
+    "ShapleyPayment": fs.ShapleyPayment(),
+    "SumCost": GAME.cost + fs.PowerCost(RATES, 2.0),
+    "SolverOptions": SHORT,
+    "Trajectory": fs.best_response_dynamics(GAME, fs.NoPayment(), step=0.1, steps=2),
+}
+every_object = pytest.mark.parametrize("name", OBJECTS)
+
+
+def federated_objects() -> dict[str, Any]:
+    from fedshap import federated as ff
+
+    data = tuple(ff.Dataset(np.full((8, 4), k / 3), [k] * 8, n_classes=3) for k in range(3))
+    federation = ff.Federation(train=data, test=data, groups=[0, 0, 1])
+    config = ff.TrainingConfig(rounds=1)
+    runs = ff.contribution_grid([0, 4, 16], [0, 0, 1])
+    truth = fs.PowerLaw(weights=[[0.10, 0.01], [0.02, 0.20]], groups=[0, 0, 1])
+    return {
+        "AccuracyDrop": ff.AccuracyDrop(0, 1, 2, 3, 0.1),
+        "Dataset": data[0],
+        "Federation": federation,
+        "FittedPayoff": ff.fit_payoff(runs, truth.values(runs)[:, [0, 2]], [0, 0, 1]),
+        "TrainingConfig": config,
+        "TrainingRuns": ff.TrainingRuns(runs.astype(float), np.zeros((9, 2)), np.zeros((9, 3)), config),
+        "TrainingResult": ff.TrainingResult(
+            np.ones(3), np.ones(2), np.ones(3), np.zeros((3, 3, 3), dtype=np.int64), np.zeros(0), config, None
+        ),
+    }
+
+
+def everything() -> dict[str, Any]:
+    pytest.importorskip("torch")
+    return OBJECTS | federated_objects()
+
+
+def test_no_public_class_is_forgotten() -> None:
+    classes = {name for name in fs.__all__ if inspect.isclass(getattr(fs, name))}
+    rest = {"ConvergenceError", "Cost", "Mechanism", "Payoff"}
+    assert classes - set(OBJECTS) == rest  # an error, and abstract ones
+
+
+def test_no_public_class_of_the_torch_half_is_forgotten() -> None:
+    made = everything()
+    from torch import nn
+
+    from fedshap import federated as ff
+
+    classes = {name: each for name in ff.__all__ if inspect.isclass(each := getattr(ff, name))}
+    assert {name for name, each in classes.items() if not issubclass(each, nn.Module)} - set(made) == set()
+
+
+def arrays(thing: Any) -> dict[str, np.ndarray]:
+    return {name: each for name, each in vars(thing).items() if isinstance(each, np.ndarray)}
+
+
+def check_same(one: Any, other: Any) -> None:
+    assert type(one) is type(other)
+    assert repr(one) == repr(other)
+    if isinstance(one, tuple):
+        for left, right in zip(one, other, strict=True):
+            assert_array_equal(left, right)
+        return
+    for name, each in arrays(one).items():
+        assert_array_equal(each, getattr(other, name), err_msg=name)
+
+
+def check_fixed(thing: Any) -> None:
+    if isinstance(thing, tuple):  # named tuples are Python's own
+        return
+    for name in [*vars(thing), "something_new"]:
+        with pytest.raises(AttributeError):
+            setattr(thing, name, 3.0)
+        with pytest.raises(AttributeError):
+            delattr(thing, name)
+    for name, each in arrays(thing).items():
+        assert not each.flags.writeable, name
+
+
+def test_pickles_and_copies_are_the_same_and_as_fixed() -> None:
+    for thing in everything().values():
+        for again in (pickle.loads(pickle.dumps(thing)), copy.deepcopy(thing), copy.copy(thing)):
+            check_same(thing, again)
+            check_fixed(again)
+        check_fixed(thing)
+
+
+def test_reprs_are_short_and_name_the_class() -> None:
+    for name, thing in everything().items():
+        assert len(repr(thing)) < 200, name
+        assert "object at 0x" not in repr(thing)
+        assert name in repr(thing) or name in ("SumCost", "ScaledCost"), name
+
+
+@pytest.mark.parametrize(
+    ("thing", "text"),
+    [
+        (FOUND, r"Equilibrium\(n_agents=1000, total=[\d.]+, regret=[\de.-]+, method='market clearing'\)"),
+        (OBJECTS["Trajectory"], r"Trajectory\(steps=2, n_agents=1000, residual=[\d.]+\)"),
+        (OBJECTS["EquilibriumRange"], r"EquilibriumRange\(totals [\d.]+ to [\d.]+, guaranteed=True\)"),
+        (OBJECTS["Estimate"], r"Estimate\(values=<array 1000>, standard_errors=<array 1000>\)"),
+    ],
+    ids=["Equilibrium", "Trajectory", "EquilibriumRange", "Estimate"],
+)
+def test_reprs_say_what_matters(thing: Any, text: str) -> None:
+    assert __import__("re").fullmatch(text, repr(thing))
+
+
+@every_object
+def test_objects_work_after_pickling(name: str) -> None:
+    again = pickle.loads(pickle.dumps(OBJECTS[name]))
+    if isinstance(again, fs.Game):
+        assert fs.find_equilibrium(again, fs.NoPayment()).total == FOUND.total
+    elif isinstance(again, (fs.Payoff, fs.Cost)):
+        assert_array_equal(again.values(np.ones(N)), OBJECTS[name].values(np.ones(N)))
+    elif isinstance(again, fs.Mechanism):
+        game = fs.Game(fs.PowerLaw(3), fs.LinearCost([0.1, 0.25, 0.4]))
+        assert_array_equal(again.payments(game, [1.0, 2.0, 0.5]), OBJECTS[name].payments(game, [1.0, 2.0, 0.5]))
+
+
+def test_arrays_given_to_an_object_remain_the_callers() -> None:
+    class Weighted(fs.Mechanism):
+        def __init__(self, shares):
+            self.shares = shares
+
+        def payments(self, game, s):
+            return self.shares * game.profile(s)
+
+    mine = np.ones(3)
+    kept = Weighted(mine)
+    mine[:] = 5.0
+    assert_array_equal(kept.shares, np.ones(3))
+    with pytest.raises(ValueError, match="read-only"):
+        kept.shares[0] = 2.0
+
+
+def test_public_classes_are_records() -> None:
+    for name, thing in everything().items():
+        assert isinstance(thing, (Record, tuple)) or name == "AccuracyDrop", name
+
+
+# ---- errors ------------------------------------------------------------------------------------------------------
+
+
+def fail(tol: float) -> fs.Equilibrium:
+    return fs.find_equilibrium(GAME, fs.ShapleyPayment(), tol=tol, options=SHORT)
+
+
+def failed() -> fs.ConvergenceError:
+    with pytest.raises(fs.ConvergenceError) as caught:
+        fail(1e-9)
+    return caught.value
+
+
+def test_errors_pickle_and_copy_with_what_they_carry() -> None:
+    error = failed()
+    for again in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
+        assert type(again) is fs.ConvergenceError
+        assert str(again) == str(error)
+        assert again.tol == error.tol == 1e-9
+        assert_array_equal(again.best.contributions, error.best.contributions)
+    assert "tol=1e-09" in str(error)
+    assert len(repr(error)) < 200
+
+
+def test_errors_come_back_from_another_process() -> None:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        with pytest.raises(fs.ConvergenceError, match="no equilibrium to within tol=1e-09"):
+            pool.submit(fail, 1e-9).result(timeout=120)
+        assert pool.submit(fail, 10.0).result(timeout=120).n_agents == GAME.n_agents  # the pool is still alive
