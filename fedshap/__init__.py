@@ -12,6 +12,7 @@ array([3.59, 1.45, 0.79])
 from importlib import import_module
 from types import ModuleType
 
+from fedshap import cooperative
 from fedshap.costs import Cost, LinearCost, PowerCost
 from fedshap.equilibrium import (
     ConvergenceError,
@@ -71,6 +72,7 @@ __all__ = [
     "aumann_shapley_values",
     "best_response_dynamics",
     "budget_gap",
+    "cooperative",
     "data_gain",
     "equilibrium_range",
     "find_equilibrium",
