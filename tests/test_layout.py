@@ -32,6 +32,7 @@ ORDER = [
     "cooperative.permutations",
     "cooperative.results",
     "cooperative.sampling",
+    "cooperative.options",
     "cooperative.values",
     "cooperative",
     "payoffs.exponential_sums",

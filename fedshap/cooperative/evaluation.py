@@ -117,8 +117,8 @@ class Evaluator:
         if self._store is not None and not self._store.noisy:
             self._store.add_noise()
         warnings.warn(
-            f"values are noisy, or depend on the batch they are asked in: {story}. Each coalition keeps the first value "
-            "it got, and standard errors do not cover this noise",
+            f"values are noisy, or depend on the batch they are asked in: {story}. Each coalition keeps the first "
+            "value it got, and standard errors do not cover this noise",
             stacklevel=6,
         )
 

@@ -1,10 +1,10 @@
 """Semivalues from random orders of the players, each with its reverse.
 
 In a random order the coalition before a player has a uniformly random size, and is uniform among those of its size:
-Shapley values are means of marginal contributions (Castro, Gomez and Tejada, 2009), other semivalues of weighed ones. An
-order and its reverse (Mitchell et al., 2022) put each player as far in front as behind, which cancels all interactions
-of two players. Unbiased; the two together are one draw of the standard errors. Marginal contributions along an order add
-up to ``v(N) - v(empty)``, and so do Shapley values.
+Shapley values are means of marginal contributions (Castro, Gomez and Tejada, 2009), other semivalues of weighed ones.
+An order and its reverse (Mitchell et al., 2022) put each player as far in front as behind, which cancels all
+interactions of two players. Unbiased; the two together are one draw of the standard errors. Marginal contributions
+along an order add up to ``v(N) - v(empty)``, and so do Shapley values.
 """
 
 from __future__ import annotations

@@ -3,10 +3,14 @@ r"""Semivalues from coalitions drawn by size: a fitted game, plus what it misses
 The estimate is the regression estimator of survey sampling (Särndal, Swensson and Wretman, 1992): the fitted game's
 semivalues, exactly, plus the mean over the draws of each stratum of coefficient times residual. A wrong fit costs
 precision and no more: the second term makes up for it. Residuals count as if each draw had been left out of the fit, as
-far as the stratum was not seen, which leaves a bias of the order of the squared standard error; with a constant for each
+far as its stratum was not seen. That leaves a bias of the order of the squared standard error; with a constant for each
 size alone (``"stratified"``) there is none. Shapley values add up to ``v(N) - v(empty)`` by construction.
 
-KernelSHAP is the fitted game alone, with the ``x_j`` as its features; paired, unbiased KernelSHAP (Covert and Lee, 2021)
+The estimate is linear in the responses. Its variance is the sum of squared weights times squared leave-one-out
+residuals (the jackknife, HC3 of MacKinnon and White, 1985), less what strata that were seen in part cannot vary. It
+errs on the safe side where the fit has nearly as many features as there are draws.
+
+KernelSHAP is the fitted game alone, with ``x_j`` as its features; paired unbiased KernelSHAP (Covert and Lee, 2021) is
 the second term alone.
 """
 
@@ -36,21 +40,19 @@ def estimate(design: Design, value_range: float, *, full: bool) -> tuple[Sampled
     """Semivalues from what was drawn, and each stratum's deviation of the residuals, which says where to draw next."""
     unit = 2.0 ** np.frexp(value_range)[1] if np.isfinite(value_range) else 1.0  # squares of it may not exist
     fitted = fit(design, unit, full=full)
-    values, variances, squares, deviations = fitted.semivalues.copy(), [], [], []
+    response = np.concatenate([stratum.responses for stratum in design.strata]) / unit
+    values = fitted.weights @ response
+    deviation = fitted.residuals / (1.0 - fitted.leverages)
+    variances, squares, deviations = [], [], []
     ends = np.cumsum([stratum.drawn for stratum in design.strata])
     for stratum, end in zip(design.strata, ends, strict=True):
         rows = slice(end - stratum.drawn, end)
-        leverages = fitted.leverages[rows]
-        residuals = fitted.residuals[rows] * (1.0 + stratum.unseen * leverages / (1.0 - leverages))
-        deviations.append(np.sqrt(np.mean(residuals**2)))
-        each = stratum.coefficients() * residuals[:, None]  # (k, n)
-        values += each.mean(axis=0)
+        deviations.append(np.sqrt(np.mean(deviation[rows] ** 2)))
         if stratum.unseen > 0.0:
-            variance = stratum.unseen * each.var(axis=0, ddof=1) / stratum.drawn
-            if np.abs(residuals).max() <= _FLAT * value_range / unit:
-                variance = np.full(
-                    len(values), _unseen_event(stratum.spread / np.sqrt(len(values)), stratum.drawn, value_range / unit)
-                )
+            variance = stratum.unseen * ((fitted.weights[:, rows] * deviation[rows]) ** 2).sum(axis=1)
+            if np.abs(deviation[rows]).max() <= _FLAT * value_range / unit:
+                coefficient = stratum.spread / np.sqrt(len(values))
+                variance = np.full(len(values), _unseen_event(coefficient, stratum.drawn, value_range / unit))
             variances.append(variance)
             squares.append(variance**2 / (stratum.drawn - 1.0))
     errors, freedom = _summary(np.array(variances), np.array(squares), len(values))

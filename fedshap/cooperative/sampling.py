@@ -37,7 +37,7 @@ class Limits(NamedTuple):
 def by_size(
     evaluator: Evaluator, weights: Array, limits: Limits, generator: np.random.Generator, *, full: bool
 ) -> tuple[Sampled, bool]:
-    """Draws by size, ``"regression"`` or with ``full=False`` ``"stratified"``; and whether every coalition was drawn."""
+    """``"regression"``, or with ``full=False`` ``"stratified"``; and whether every coalition was drawn."""
     design = Design(weights, evaluator, generator)
     least, most = design.least, _most_draws(design, evaluator, limits)
     if most < least:

@@ -75,7 +75,7 @@ def _mask_of(key: Any) -> int:
     """A coalition's number, from that number itself or from the players in it."""
     if isinstance(key, (int, np.integer)) and not isinstance(key, bool) and key >= 0:
         return int(key)
-    players = list(key) if isinstance(key, Collection) and not isinstance(key, (str, bytes)) else [None]
+    players: list[Any] = list(key) if isinstance(key, Collection) and not isinstance(key, (str, bytes)) else [None]
     if any(isinstance(i, bool) or not isinstance(i, (int, np.integer)) or i < 0 for i in players):
         raise ValueError(
             f"keys of values must be coalitions: tuples or frozensets of players 0, 1, ..., or bit masks; got {key!r}"

@@ -58,8 +58,8 @@ class ValueStore:
         for key, meant in (("n_players", "players"), ("game", "game")):
             if found.get(key) != head[key]:
                 raise ValueError(
-                    f"cache={str(self.path)!r} holds values of another game: its {meant} is {found.get(key)!r}, here it "
-                    f"is {head[key]!r}. Name another file"
+                    f"cache={str(self.path)!r} holds values of another game: its {meant} is {found.get(key)!r}, here "
+                    f"it is {head[key]!r}. Name another file"
                 )
 
     def _read(self, line: str, number: int, n_players: int) -> None:
@@ -68,7 +68,7 @@ class ValueStore:
             self.noisy = True
             return
         members, value = (record or {}).get("members"), (record or {}).get("value")
-        if not _are_members(members, n_players) or not isinstance(value, (int, float)):
+        if members is None or not _are_members(members, n_players) or not isinstance(value, (int, float)):
             raise ValueError(
                 f"line {number} of cache={str(self.path)!r} is not the value of a coalition: {line[:80]!r}"
             )

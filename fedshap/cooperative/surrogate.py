@@ -25,20 +25,23 @@ _CENTRES = 250  # of the kernel, at most
 _RIDGES = (1e-6, 1e-4, 1e-2, 1.0)  # noise to signal of the products
 _STABLE = 1e-11  # ridge against dependent columns, relative to their squares
 _PER_COLUMN = 1.5  # draws per free feature, at least
+_FULL = 1.0 - 1e-9  # leverages above this are one
 
 
 class Fit(NamedTuple):
-    """A fitted game.
+    """How the fitted game and what it misses make estimates of the responses.
 
     Attributes
     ----------
-    semivalues : Array
-        Of the fitted game, shape (n,).
-    residuals, leverages : Array
-        Of the draws, strata one after the other, shape (K,).
+    weights : Array
+        Weight of each draw's response in each player's estimate, shape (n, K), strata one after the other.
+    residuals : Array
+        What the fit leaves of each response, shape (K,).
+    leverages : Array
+        Share of each response in its own fitted value, shape (K,), in [0, 1).
     """
 
-    semivalues: Array
+    weights: Array
     residuals: Array
     leverages: Array
 
@@ -52,30 +55,35 @@ class _Block(NamedTuple):
 
 
 def fit(design: Design, unit: float, *, full: bool) -> Fit:
-    """The fit that predicts best; without ``full`` a constant for each size. All of it is in multiples of ``unit``."""
+    """The fit that makes the estimates most precise; without ``full`` a constant for each size.
+
+    Residuals are in multiples of ``unit``.
+    """
     strata = design.strata
     blocks = [_constants(strata)] if not full else [_constants(strata), *_members(design), *_products(design)]
-    features = np.hstack([block.features for block in blocks])
+    features = np.hstack([block.features for block in blocks])  # (K, p)
+    means = np.hstack([block.semivalues for block in blocks])  # (n, p)
     response = np.concatenate([stratum.responses for stratum in strata]) / unit
+    coefficients = np.concatenate([stratum.coefficients() / stratum.drawn for stratum in strata]).T  # (n, K)
     # A draw's share in the standard error of the estimate: what the fit is to make small.
-    weight = np.concatenate([np.full(x.drawn, x.spread / x.drawn) for x in strata])
+    scale = np.concatenate([np.full(x.drawn, x.spread / x.drawn) for x in strata])
     unseen = np.concatenate([np.full(x.drawn, x.unseen) for x in strata])
-    weighed, target = features * weight[:, None], response * weight
-    gram = weighed.T @ weighed
+    gram = (features * scale[:, None] ** 2).T @ features
     best, least = None, np.inf
     for ridge in _candidates(blocks, len(response)):
         p = len(ridge)
-        penalty = ridge * (weight**2).mean() + _STABLE * np.diag(gram)[:p]
-        coefficients, leverages = _solve(weighed[:, :p], target, gram[:p, :p], penalty)
-        left_out = (target - weighed[:, :p] @ coefficients) / (1.0 - leverages)
-        error = float((unseen * left_out**2).sum())
-        if best is None or error < least:
-            best, least = (coefficients, leverages), error
+        penalty = ridge * (scale**2).mean() + _STABLE * np.diag(gram)[:p]
+        solver = _inverse(gram[:p, :p] + np.diag(penalty)) @ (features[:, :p] * scale[:, None] ** 2).T  # (p, K)
+        leverages = np.clip(np.einsum("kp,pk->k", features[:, :p], solver), 0.0, _FULL)
+        residuals = response - features[:, :p] @ (solver @ response)
+        # Residuals count as if each draw were left out of the fit, as far as its stratum was not seen.
+        outside = coefficients * (1.0 + unseen * leverages / (1.0 - leverages))
+        weights = outside + (means[:, :p] - outside @ features[:, :p]) @ solver
+        loss = float((unseen * (weights * residuals / (1.0 - leverages)) ** 2).sum())
+        if best is None or loss < least:
+            best, least = Fit(weights, residuals, leverages), loss
     assert best is not None
-    coefficients, leverages = best
-    p = len(coefficients)
-    semivalues = np.hstack([block.semivalues for block in blocks])[:, :p] @ coefficients
-    return Fit(semivalues, response - features[:, :p] @ coefficients, leverages)
+    return best
 
 
 def _candidates(blocks: Sequence[_Block], draws: int) -> Iterator[Array]:
@@ -90,16 +98,12 @@ def _candidates(blocks: Sequence[_Block], draws: int) -> Iterator[Array]:
         ridge = np.concatenate([ridge, np.full(size, block.ridges[0])])
 
 
-def _solve(weighed: Array, target: Array, gram: Array, penalty: Array) -> tuple[Array, Array]:
-    """Coefficients of a ridge regression and the leverage of each draw."""
-    size = np.sqrt(np.diag(gram) + penalty)
+def _inverse(matrix: Array) -> Array:
+    """Inverse of a positive matrix, balanced first; a column of zeros stays one."""
+    size = np.sqrt(np.diag(matrix))
     size[size == 0.0] = 1.0
-    inverse = np.linalg.inv((gram + np.diag(penalty)) / np.outer(size, size) + 1e-15 * np.eye(len(size)))
-    inverse /= np.outer(size, size)
-    coefficients = inverse @ (weighed.T @ target)
-    coefficients += inverse @ (weighed.T @ (target - weighed @ coefficients) - penalty * coefficients)
-    leverages = np.einsum("kp,kp->k", weighed @ inverse, weighed)
-    return coefficients, np.clip(leverages, 0.0, 1.0 - 1e-9)
+    balance = np.outer(size, size)
+    return np.linalg.inv(matrix / balance + np.diag(np.diag(matrix) == 0.0)) / balance
 
 
 # ---- features -------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ Other semivalues (Dubey, Neyman and Weber, 1981) weigh the sizes of S in another
 
 A game comes as
 
-- a **table** of 2^n numbers: entry m is the value of the coalition that holds player i if and only if bit i of m is set;
+- a **table** of 2^n numbers: entry m is the value of the coalition that holds player i if and only if bit i of m is
+  set;
 - a **dictionary** from every coalition, a tuple or frozenset of players 0..n-1 or such a number m, to its value;
 - a **function**, with ``n_players``: it is given the players of one coalition as a tuple of integers in order, such as
   ``(0, 2, 5)``, and returns a number. With ``vectorised=True`` it is given many coalitions as booleans of shape (k, n)
@@ -30,39 +31,21 @@ Four methods:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
-from os import PathLike
-from typing import Any, Literal, TypeAlias, TypedDict, Unpack, get_args
+from typing import Any, TypeAlias, Unpack
 
 import numpy as np
 
-from fedshap._types import Array, ArrayLike, Progress, RandomSource
-from fedshap._validation import as_count, as_generator, as_interval
+from fedshap._types import Array, ArrayLike
+from fedshap._validation import as_count, as_interval
 from fedshap.cooperative import enumeration, sampling, weights
-from fedshap.cooperative.evaluation import Evaluator, name_of
+from fedshap.cooperative.evaluation import Evaluator
+from fedshap.cooperative.options import Options, Settings
 from fedshap.cooperative.regression import Sampled
 from fedshap.cooperative.results import CooperativeValues, ToleranceError
 from fedshap.cooperative.sources import as_table, from_dictionary
-from fedshap.cooperative.store import ValueStore
 
 Values: TypeAlias = ArrayLike | Mapping[Any, float] | Callable[..., Any]
 """A game: a table, a dictionary or a function of coalitions."""
-
-Method: TypeAlias = Literal["auto", "exact", "regression", "stratified", "permutation"]
-
-
-class Options(TypedDict, total=False):
-    """What all semivalues take by keyword; `shapley` describes it."""
-
-    method: Method
-    tol: float | None
-    budget: int | None
-    rng: RandomSource | None
-    vectorised: bool
-    executor: Executor | None
-    progress: Progress
-    cache: str | PathLike[str] | None
-    on_failure: Literal["raise", "return"]
 
 
 def shapley(values: Values, n_players: int | None = None, **options: Unpack[Options]) -> CooperativeValues:
@@ -160,8 +143,8 @@ def beta_shapley(
 ) -> CooperativeValues:
     """Beta-Shapley value of each player: sizes are weighed by a beta-binomial distribution.
 
-    A larger ``alpha`` gives more weight to small coalitions, a larger ``beta`` to large ones; with both equal to 1 these
-    are Shapley values, and otherwise they do not add up to ``v(N) - v(empty)``.
+    A larger ``alpha`` gives more weight to small coalitions, a larger ``beta`` to large ones; with both equal to 1
+    these are Shapley values, and otherwise they do not add up to ``v(N) - v(empty)``.
 
     Parameters
     ----------
@@ -215,83 +198,33 @@ def _semivalues(
     values: Values, n_players: int | None, name: str, weights_of: Callable[[int], Array], **options: Unpack[Options]
 ) -> CooperativeValues:
     """One semivalue of one game: exact or sampled, as the options and the game have it."""
-    evaluator, table = _source(values, None if n_players is None else as_count("n_players", n_players), options)
-    n = evaluator.n_players
-    weights, limits = weights_of(n), _limits(options)
-    method = _method(n, table is not None, limits, options)
+    settings = Settings(**options)
+    evaluator, table = _source(values, None if n_players is None else as_count("n_players", n_players), settings)
+    n, limits = evaluator.n_players, settings.limits
+    weights, method = weights_of(n), settings.method_for(n, known=table is not None)
     empty, everybody = evaluator(np.array([[False] * n, [True] * n]))
     complete = method == "exact"
     if complete:
         worth = enumeration.worths(evaluator, n) if table is None else table
         sampled = Sampled(enumeration.semivalues(worth, weights), np.zeros(n), np.full(n, np.inf))
     elif method == "permutation":
-        sampled = sampling.by_order(evaluator, weights, limits, as_generator(options["rng"]))
+        sampled = sampling.by_order(evaluator, weights, limits, settings.generator())
     else:
-        full, generator = method == "regression", as_generator(options["rng"])
-        sampled, complete = sampling.by_size(evaluator, weights, limits, generator, full=full)
-    evaluations = 1 << n if table is not None and complete else evaluator.evaluations
-    found = CooperativeValues(*sampled, float(everybody - empty), evaluations, "exact" if complete else method, name)
-    if not complete and limits.tol is not None and not limits.reached(sampled):
-        if options.get("on_failure", "raise") == "raise":
-            raise ToleranceError(found, limits.tol)
+        full = method == "regression"
+        sampled, complete = sampling.by_size(evaluator, weights, limits, settings.generator(), full=full)
+    used = 1 << n if table is not None and method == "exact" else evaluator.evaluations
+    found = CooperativeValues(*sampled, float(everybody - empty), used, "exact" if complete else method, name)
+    if limits.tol is not None and not limits.reached(sampled) and settings.on_failure == "raise":
+        raise ToleranceError(found, limits.tol)
     return found
 
 
-def _source(values: Values, n: int | None, options: Options) -> tuple[Evaluator, Array | None]:
+def _source(values: Values, n: int | None, settings: Settings) -> tuple[Evaluator, Array | None]:
     """What answers for coalitions, and the table of all of them if there is one."""
-    unknown = set(options) - set(Options.__annotations__)
-    if unknown:
-        raise TypeError(f"unknown arguments {sorted(unknown)}; known are {sorted(Options.__annotations__)}")
-    if not callable(values):
-        refused = {"vectorised", "executor", "progress", "cache"} & {name for name, x in options.items() if x}
-        if refused:
-            raise ValueError(f"{', '.join(sorted(refused))} apply to a function of coalitions; values are numbers")
-        table = from_dictionary(values, n) if isinstance(values, Mapping) else as_table(values, n)
-        return Evaluator(sampling.look_up(table), len(table).bit_length() - 1, vectorised=True), table
-    if n is None:
-        raise ValueError("n_players must be given with a function of coalitions")
-    executor, progress, cache = options.get("executor"), options.get("progress"), options.get("cache")
-    if executor is not None and not isinstance(executor, Executor):
-        raise ValueError(
-            f"executor must be a concurrent.futures.Executor, such as a ThreadPoolExecutor; got {executor!r}"
-        )
-    if progress is not None and not callable(progress):
-        raise ValueError(f"progress must be callable; got {progress!r}")
-    store = None if cache is None else ValueStore(cache, n, name_of(values))
-    vectorised = bool(options.get("vectorised", False))
-    return Evaluator(values, n, vectorised=vectorised, executor=executor, progress=progress, store=store), None
-
-
-def _limits(options: Options) -> sampling.Limits:
-    tol, budget = options.get("tol"), options.get("budget")
-    if options.get("on_failure", "raise") not in ("raise", "return"):
-        raise ValueError(f'on_failure must be "raise" or "return"; got {options.get("on_failure")!r}')
-    return sampling.Limits(
-        None if tol is None else as_interval("tol", tol, 0.0, np.inf),
-        None if budget is None else as_count("budget", budget, minimum=2),
-    )
-
-
-def _method(n: int, known: bool, limits: sampling.Limits, options: Options) -> str:
-    """The method meant, after a check that what it needs is there and nothing that it has no use for."""
-    method = options.get("method", "auto")
-    if method not in get_args(Method):
-        raise ValueError(f"method must be one of {', '.join(get_args(Method))}; got {method!r}")
-    given = [name for name in ("tol", "budget", "rng") if options.get(name) is not None]
-    if method == "exact" and given:
-        raise ValueError(f"{', '.join(given)} must be left out with method='exact', which samples nothing")
-    affordable = limits.budget is None or limits.budget >= 1 << n
-    if method == "auto" and (known or n <= 2 or (n <= enumeration.MAX_EXACT and limits.tol is None and affordable)):
-        return "exact"
-    if method == "exact" and not known and n > enumeration.MAX_EXACT:
-        raise ValueError(f"a function is asked for all coalitions of at most {enumeration.MAX_EXACT} players; got {n}")
-    if method == "exact":
-        return method
-    if (limits.tol is None and limits.budget is None) or options.get("rng") is None:
-        raise ValueError(
-            f"the values of {n} players must be sampled: give rng (a seed), and tol (a standard error to reach) or budget "
-            "(the most evaluations)"
-        )
-    if n <= 2:
-        return "exact"  # every order of two players and its reverse are all there is
-    return "regression" if method == "auto" else method
+    if callable(values):
+        if n is None:
+            raise ValueError("n_players must be given with a function of coalitions")
+        return settings.evaluator(values, n), None
+    settings.refuse_function_options()
+    table = from_dictionary(values, n) if isinstance(values, Mapping) else as_table(values, n)
+    return Evaluator(sampling.look_up(table), len(table).bit_length() - 1, vectorised=True), table

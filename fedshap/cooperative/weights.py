@@ -1,8 +1,8 @@
 r"""How a semivalue weighs the sizes of coalitions.
 
-A semivalue gives player i her mean marginal contribution ``v(S + i) - v(S)`` to a random coalition S of the others: its
-size s has probability ``q_s``, s = 0..n-1, and S is uniform among those of its size. Weights here are these ``q``, shape
-(n,), which add up to one.
+A semivalue gives player i her mean marginal contribution ``v(S + i) - v(S)`` to a random coalition S of the others:
+its size s has probability ``q_s``, s = 0..n-1, and S is uniform among those of its size. Weights here are these ``q``,
+shape (n,), which add up to one.
 """
 
 from __future__ import annotations
