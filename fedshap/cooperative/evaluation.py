@@ -86,7 +86,8 @@ class Evaluator:
                 self._store.add((_tuple(row), value) for row, value in zip(task, values, strict=True))
             if self._progress is not None:
                 self._progress(len(self._known), self.standard_error)
-        if len(members) and not self._checked:
+        # The empty coalition and that of all players, which come first, would not show a sum over the whole batch.
+        if not self._checked and len(members) > (2 if self.n_players > 1 else 0):
             self._check_repetition(members[-1:], self._known[_key(members[-1])])
 
     def _results(self, tasks: Sequence[Members]) -> Iterator[tuple[Members, list[float]]]:

@@ -41,6 +41,6 @@ def summary(draws: Array, value_range: float) -> Sampled:
     unit = 2.0 ** np.frexp(value_range)[1] if np.isfinite(value_range) else 1.0  # squares of it may not exist
     errors = (draws / unit).std(axis=0, ddof=1) / np.sqrt(count) * unit
     flat = np.ptp(draws, axis=0) <= _FLAT * value_range
-    # No pair differs: one such pair in as many would change the mean by the values' range.
-    errors = np.where(flat, value_range / count, errors)
+    # No pair differs. One order in as many pairs again may add the whole range, and is half of its pair.
+    errors = np.where(flat, value_range / (2.0 * count), errors)
     return Sampled(draws.mean(axis=0), errors, np.full(n, count - 1.0))

@@ -76,14 +76,22 @@ class CooperativeValues(Record):
 
     def to_json(self) -> str:
         """All of it as JSON, to the last digit."""
-        content = {name: getattr(self, name) for name in self._parameters()}
-        return json.dumps({k: x.tolist() if isinstance(x, np.ndarray) else x for k, x in content.items()})
+        return json.dumps({name: _plain(value) for name, value in self._parameters().items()}, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> CooperativeValues:
         """The record that `to_json` wrote."""
         content: dict[str, Any] = json.loads(text)
-        return cls(**content)
+        return cls(**{name: _restored(value) for name, value in content.items()})
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it, with null for infinity."""
+    return [x if np.isfinite(x) else None for x in value.tolist()] if isinstance(value, np.ndarray) else value
+
+
+def _restored(value: Any) -> Any:
+    return [np.inf if x is None else x for x in value] if isinstance(value, list) else value
 
 
 class ToleranceError(RuntimeError):

@@ -23,7 +23,7 @@ from fedshap.cooperative.weights import log_factorials
 
 _CENTRES = 250  # of the kernel, at most
 _RIDGES = (1e-6, 1e-4, 1e-2, 1.0)  # noise to signal of the products
-_STABLE = 1e-11  # ridge against dependent columns, relative to their squares
+_STABLE = 1e-13  # ridge against dependent columns, relative to their squares
 _PER_COLUMN = 1.5  # draws per free feature, at least
 _FULL = 1.0 - 1e-9  # leverages above this are one
 
@@ -126,9 +126,11 @@ def _members(design: Design) -> Iterator[_Block]:
     signs = np.where(np.concatenate([stratum.members for stratum in strata]), 1.0, -1.0)
     own, other = np.array([_sign_means(stratum, n) for stratum in strata]).T
     lean = np.array([(n - 2 * stratum.size) / n for stratum in strata])
+    # The sum of all x_j is a matter of the size, which has its constants: n - 1 contrasts between players are left.
+    contrasts = np.linalg.qr(np.eye(n) - 1.0 / n)[0][:, : n - 1]
+    signs = signs @ contrasts
     for factor in (np.ones(len(strata)), lean**2 if design.paired else lean):
-        means = np.full((n, n), other @ factor)
-        np.fill_diagonal(means, own @ factor)
+        means = (np.full((n, n), other @ factor) + np.diag(np.full(n, (own - other) @ factor))) @ contrasts
         yield _Block(signs * np.repeat(factor, [x.drawn for x in strata])[:, None], means, (0.0,))
 
 

@@ -27,7 +27,7 @@ import fedshap as fs
 PLAYERS = (12, 20, 30)
 PER_PLAYER = (30, 100)  # evaluations
 SEEDS = 8
-PACKAGES = ("fedshap", "numpy", "scipy", "shapiq", "pyDVL")
+PACKAGES = ("numpy", "scipy", "shapiq", "pyDVL")
 Worth = Callable[[np.ndarray], np.ndarray]  # members (k, n) -> (k,)
 
 
@@ -221,6 +221,7 @@ def main() -> None:
                     print(n, game.name, per_player * n, name, row["error"], row.get("evaluations"), flush=True)
     wins = best_of_others(rows)
     versions = {name: importlib.metadata.version(name) for name in PACKAGES if importlib.util.find_spec(name.lower())}
+    versions["fedshap"] = fs.__version__
     what = "Relative error (root mean square over players; median, least, most over seeds) at equal evaluations"
     save("cooperative", what, machine={"packages": versions}, seeds=SEEDS, rows=rows, against_the_best=wins)
 
