@@ -12,7 +12,6 @@ array([3.59, 1.45, 0.79])
 from importlib import import_module
 from types import ModuleType
 
-from fedshap import cooperative
 from fedshap.costs import Cost, LinearCost, PowerCost
 from fedshap.equilibrium import (
     ConvergenceError,
@@ -72,7 +71,6 @@ __all__ = [
     "aumann_shapley_values",
     "best_response_dynamics",
     "budget_gap",
-    "cooperative",
     "data_gain",
     "equilibrium_range",
     "find_equilibrium",
@@ -88,7 +86,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    """Import the halves with heavy dependencies on first use: ``fedshap.federated`` and ``fedshap.plotting``."""
-    if name in ("federated", "plotting"):
+    """Import on first use what a game of data does not need: ``cooperative``, ``federated`` and ``plotting``."""
+    if name in ("cooperative", "federated", "plotting"):
         return import_module(f"fedshap.{name}")
     raise AttributeError(f"module 'fedshap' has no attribute {name!r}")

@@ -141,7 +141,7 @@ def test_features_have_the_semivalues_of_the_games_they_are(weights: np.ndarray)
     blocks = [
         surrogate._constants(drawn.strata),
         *surrogate._members(drawn),
-        *surrogate._products(drawn),
+        surrogate._products(drawn),
     ]
     for block in blocks:
         assert_allclose(block.semivalues, coefficients.T @ block.features, atol=1e-12)

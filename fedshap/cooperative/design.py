@@ -143,22 +143,20 @@ def allocation(strata: list[Stratum], total: int, deviations: Array) -> np.ndarr
     if not score.any():
         score = np.ones(len(strata))
     budget = min(float(total), counts.sum())
+    with np.errstate(divide="ignore"):
+        logs = np.log(score)  # of Banzhaf's weights some hardly exist
 
     def wanted(log_rate: float) -> Array:
-        return np.clip(np.exp(log_rate) * score, low, counts)
+        return np.clip(np.exp(np.minimum(log_rate + logs, 700.0)), low, counts)
 
-    positive = score[score > 0.0]
-    # At these rates nobody, and everybody with a score, gets all that she can use of the budget.
-    slow, fast = -np.log(positive.max()) - 1.0, np.log(budget + 1.0) - np.log(positive.min()) + 1.0
+    # At these rates no stratum, and each with a score, gets all that it can use of the budget.
+    slow, fast = -logs.max() - 1.0, np.log(budget + 1.0) - logs[score > 0.0].min() + 1.0
     for _ in range(100):
         middle = (slow + fast) / 2.0
         slow, fast = (slow, middle) if wanted(middle).sum() > budget else (middle, fast)
     draws = np.floor(wanted(slow) + 1e-9)
-    spare = np.minimum(counts - draws, 1.0)  # what rounding left goes to the largest fractions
-    for k in np.argsort(-(wanted(slow) - draws) - (score > 0.0) * 1e-9, kind="stable"):
-        if draws.sum() + 1 > budget:
-            break
-        draws[k] += spare[k]
+    for k in np.argsort(draws - wanted(slow), kind="stable"):  # what rounding left goes to the largest fractions
+        draws[k] += draws.sum() < budget and draws[k] < counts[k]
     return draws.astype(int)
 
 

@@ -12,6 +12,7 @@ Means of all features over the coalitions of a size are known; so are, therefore
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from fedshap.cooperative.evaluation import Members
 from fedshap.cooperative.weights import log_factorials
 
 _CENTRES = 250  # of the kernel, at most
+_MOST_PLAYERS = 300  # for whom products are tried
 _RIDGES = (1e-6, 1e-4, 1e-2, 1.0)  # noise to signal of the products
 _STABLE = 1e-13  # ridge against dependent columns, relative to their squares
 _PER_COLUMN = 1.5  # draws per free feature, at least
@@ -60,17 +62,18 @@ def fit(design: Design, unit: float, *, full: bool) -> Fit:
     Residuals are in multiples of ``unit``.
     """
     strata = design.strata
-    blocks = [_constants(strata)] if not full else [_constants(strata), *_members(design), *_products(design)]
+    blocks = list(_blocks(design)) if full else [_constants(strata)]
     features = np.hstack([block.features for block in blocks])  # (K, p)
     means = np.hstack([block.semivalues for block in blocks])  # (n, p)
     response = np.concatenate([stratum.responses for stratum in strata]) / unit
     coefficients = np.concatenate([stratum.coefficients() / stratum.drawn for stratum in strata]).T  # (n, K)
     # A draw's share in the standard error of the estimate: what the fit is to make small.
     scale = np.concatenate([np.full(x.drawn, x.spread / x.drawn) for x in strata])
+    scale = np.maximum(scale, 1e-8 * scale.max())  # of Banzhaf's weights some hardly exist
     unseen = np.concatenate([np.full(x.drawn, x.unseen) for x in strata])
     gram = (features * scale[:, None] ** 2).T @ features
     best, least = None, np.inf
-    for ridge in _candidates(blocks, len(response)):
+    for ridge in _candidates(blocks):
         p = len(ridge)
         penalty = ridge * (scale**2).mean() + _STABLE * np.diag(gram)[:p]
         solver = _inverse(gram[:p, :p] + np.diag(penalty)) @ (features[:, :p] * scale[:, None] ** 2).T  # (p, K)
@@ -86,13 +89,23 @@ def fit(design: Design, unit: float, *, full: bool) -> Fit:
     return best
 
 
-def _candidates(blocks: Sequence[_Block], draws: int) -> Iterator[Array]:
-    """Ridges on the columns used: the first block, the first two, and so on, as far as there are draws for them."""
+def _blocks(design: Design) -> Iterator[_Block]:
+    """Features in order of need, as far as there are draws for them."""
+    constants = _constants(design.strata)
+    yield constants
+    n = design.n_players
+    affordable = int((design.drawn / _PER_COLUMN - constants.features.shape[1]) // max(n - 1, 1))
+    if affordable >= 1:
+        yield from islice(_members(design), affordable)
+    if affordable >= 2 and 3 < n <= _MOST_PLAYERS:
+        yield _products(design)
+
+
+def _candidates(blocks: Sequence[_Block]) -> Iterator[Array]:
+    """Ridges on the columns used: those of the first block, of the first two, and so on."""
     ridge = np.empty(0)
     for block in blocks:
         size = block.features.shape[1]
-        if len(ridge) and block.ridges == (0.0,) and _PER_COLUMN * (len(ridge) + size) > draws:
-            return
         for each in block.ridges:
             yield np.concatenate([ridge, np.full(size, each)])
         ridge = np.concatenate([ridge, np.full(size, block.ridges[0])])
@@ -145,21 +158,18 @@ def _sign_means(stratum: Stratum, n: int) -> tuple[float, float]:
     return own, inside * (both - one) - outside * (one - neither)
 
 
-def _products(design: Design) -> Iterator[_Block]:
+def _products(design: Design) -> _Block:
     """Features of the kernel, in coordinates in which its ridge is the plain one."""
     n = design.n_players
-    order = 3 if design.paired else 2
-    if n <= order:
-        return
     members = np.concatenate([stratum.members for stratum in design.strata])
     centres = members[:: max(1, -(-len(members) // _CENTRES))]  # strata come in order: some of every size
-    kernel = _kernel(n, order)
+    kernel = _kernel(n, 3 if design.paired else 2)
     here, there = np.where(members, 1.0, -1.0), np.where(centres, 1.0, -1.0)
     eigenvalues, vectors = np.linalg.eigh(kernel(there @ there.T))
     kept = eigenvalues > 1e-9 * eigenvalues[-1]
     whitened = vectors[:, kept] / np.sqrt(eigenvalues[kept])
     means = _kernel_means(design.strata, centres, kernel)
-    yield _Block(kernel(here @ there.T) @ whitened, means @ whitened, _RIDGES)
+    return _Block(kernel(here @ there.T) @ whitened, means @ whitened, _RIDGES)
 
 
 def _kernel(n: int, order: int) -> Callable[[Array], Array]:
