@@ -1,7 +1,7 @@
 r"""A simple game fitted to the coalitions that were drawn: what it explains needs no further sampling.
 
 The responses of a `Design` are regressed on features of a coalition, with ``x_j = 1`` for a player inside and -1
-outside: a constant for each size; ``x_j``; ``x_j`` times a function of the size; and products of three players (of two
+outside: a constant for each size; ``x_j``; ``x_j`` times two functions of the size; products of three players (of two
 where coalitions are not paired). The last are too many to be fitted freely. A ridge ties them together, which comes to
 the kernel ``e_3(x_1 y_1, ..., x_n y_n)`` (``e_2``) of two coalitions, an elementary symmetric polynomial, with some of
 the drawn coalitions as centres. Leave-one-out errors decide which features are used and how strong the ridge is.
@@ -97,7 +97,7 @@ def _blocks(design: Design) -> Iterator[_Block]:
     affordable = int((design.drawn / _PER_COLUMN - constants.features.shape[1]) // max(n - 1, 1))
     if affordable >= 1:
         yield from islice(_members(design), affordable)
-    if affordable >= 2 and 3 < n <= _MOST_PLAYERS:
+    if affordable >= 3 and 3 < n <= _MOST_PLAYERS:
         yield _products(design)
 
 
@@ -134,7 +134,10 @@ def _constants(strata: Sequence[Stratum]) -> _Block:
 
 
 def _members(design: Design) -> Iterator[_Block]:
-    """``x_j``, then ``x_j`` times a function of the size; with pairs an even one, for the response is odd."""
+    """``x_j``; then times a polynomial of the size, even for pairs, for their response is odd; then over the size.
+
+    The last is for games that saturate: what a player adds falls with the size of the coalition.
+    """
     n, strata = design.n_players, design.strata
     signs = np.where(np.concatenate([stratum.members for stratum in strata]), 1.0, -1.0)
     own, other = np.array([_sign_means(stratum, n) for stratum in strata]).T
@@ -142,7 +145,8 @@ def _members(design: Design) -> Iterator[_Block]:
     # The sum of all x_j is a matter of the size, which has its constants: n - 1 contrasts between players are left.
     contrasts = np.linalg.qr(np.eye(n) - 1.0 / n)[0][:, : n - 1]
     signs = signs @ contrasts
-    for factor in (np.ones(len(strata)), lean**2 if design.paired else lean):
+    near = 1.0 / np.array([max(stratum.size, 1) for stratum in strata])
+    for factor in (np.ones(len(strata)), lean**2 if design.paired else lean, near):
         means = (np.full((n, n), other @ factor) + np.diag(np.full(n, (own - other) @ factor))) @ contrasts
         yield _Block(signs * np.repeat(factor, [x.drawn for x in strata])[:, None], means, (0.0,))
 
