@@ -303,3 +303,18 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str) -> None:
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(ValueError, match=r"the coalition \(0,\) has the value nan"):
         cooperative.shapley(accuracy, 4, cache=path)
+
+
+def test_what_has_not_begun_when_one_fails_is_called_off() -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def breaking(members: tuple[int, ...]) -> float:
+        asked.append(members)
+        time.sleep(0.002)
+        if len(asked) == 5:
+            raise RuntimeError("out of memory")
+        return float(len(members))
+
+    with ThreadPoolExecutor(1) as executor, pytest.raises(RuntimeError, match="out of memory"):
+        cooperative.shapley(breaking, 8, executor=executor)
+    assert len(asked) < 250
