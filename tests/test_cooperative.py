@@ -307,3 +307,16 @@ def test_refusals_name_what_is_wrong(call: Callable[[], object], message: str) -
 def test_an_unknown_keyword() -> None:
     with pytest.raises(TypeError, match="permutations"):
         cooperative.shapley(TABLE, permutations=100)  # type: ignore[call-arg]
+
+
+def test_a_budget_for_everything_samples_nothing() -> None:
+    assert cooperative.shapley(lambda m: len(m) ** 0.5, 6, budget=64).method == "exact"
+    with pytest.raises(ValueError, match="rng must be given"):
+        cooperative.shapley(lambda m: len(m) ** 0.5, 6, budget=63)
+
+
+def test_an_interval_is_students() -> None:
+    """With 9 degrees of freedom 95 % reach 2.262 standard errors to each side."""
+    record = cooperative.CooperativeValues([1.0], [0.5], [9.0], 1.0, 20, "permutation", "shapley")
+    low, high = record.interval(0.95)
+    assert_allclose([low[0], high[0]], [1.0 - 2.2621572 * 0.5, 1.0 + 2.2621572 * 0.5], rtol=1e-7)
