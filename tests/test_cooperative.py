@@ -319,4 +319,4 @@ def test_an_interval_is_students() -> None:
     """With 9 degrees of freedom 95 % reach 2.262 standard errors to each side."""
     record = cooperative.CooperativeValues([1.0], [0.5], [9.0], 1.0, 20, "permutation", "shapley")
     low, high = record.interval(0.95)
-    assert_allclose([low[0], high[0]], [1.0 - 2.2621572 * 0.5, 1.0 + 2.2621572 * 0.5], rtol=1e-7)
+    assert_allclose([low[0], high[0]], [1.0 - 2.262157163 * 0.5, 1.0 + 2.262157163 * 0.5], rtol=1e-7)
