@@ -92,7 +92,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    """Import the halves with heavy dependencies on first use: ``fedshap.federated`` and ``fedshap.plotting``."""
-    if name in ("federated", "plotting"):
+    """Import on first use what a game of data does not need: ``cooperative``, ``federated`` and ``plotting``."""
+    if name in ("cooperative", "federated", "plotting"):
         return import_module(f"fedshap.{name}")
     raise AttributeError(f"module 'fedshap' has no attribute {name!r}")
