@@ -30,6 +30,7 @@ ORDER = [
     "payoffs.coverage",
     "payoffs.custom",
     "payoffs.measurements",
+    "payoffs.least_squares",
     "payoffs.fitting",
     "payoffs",
     "costs",

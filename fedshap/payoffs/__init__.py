@@ -15,7 +15,22 @@ from fedshap.payoffs.coverage import RandomCoverage
 from fedshap.payoffs.curves import LearningCurve
 from fedshap.payoffs.custom import CustomPayoff
 from fedshap.payoffs.discovery import RandomDiscovery
+from fedshap.payoffs.fitting import FittedPayoff, fit_payoff
+from fedshap.payoffs.measurements import AccuracyDrop, accuracy_drops, contribution_grid
 from fedshap.payoffs.pac_bound import PACBound
 from fedshap.payoffs.power_law import PowerLaw
 
-__all__ = ["CustomPayoff", "LearningCurve", "PACBound", "Payoff", "PowerLaw", "RandomCoverage", "RandomDiscovery"]
+__all__ = [
+    "AccuracyDrop",
+    "CustomPayoff",
+    "FittedPayoff",
+    "LearningCurve",
+    "PACBound",
+    "Payoff",
+    "PowerLaw",
+    "RandomCoverage",
+    "RandomDiscovery",
+    "accuracy_drops",
+    "contribution_grid",
+    "fit_payoff",
+]

@@ -1,0 +1,160 @@
+"""Weighted non-linear least squares within bounds: the search for the minimum, and what its residuals say.
+
+Index conventions: ``k`` runs over K starts, ``r`` over R measurements, ``p`` over P parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from fedshap._records import Record
+from fedshap._types import Array, ArrayLike
+from fedshap._validation import as_array, as_interval
+
+_STARTS, _RACE, _FINALISTS, _ITERATIONS = 128, 20, 16, 300
+_ROUNDING = 1e-13
+SMALLEST_ERROR = 1e-7
+"""Accuracies nearer than that are the same: no test set tells them apart."""
+
+
+class Quadratic(NamedTuple):
+    """An objective to second order at K points."""
+
+    value: Array  # (K,)
+    gradient: Array  # (K, P)
+    hessian: Array  # (K, P, P), symmetric; need not be positive definite
+    scale: Array  # (K, P): a positive curvature that gives each parameter its unit, zero where it changes nothing
+
+
+class Fit(Record):
+    """What a fit returns: a record whose arrays are read-only."""
+
+    def __post_init__(self) -> None:
+        for value in vars(self).values():
+            if isinstance(value, np.ndarray):
+                value.setflags(write=False)
+
+
+def minimise(objective: Callable[[Array], Quadratic], starts: Array, lower: ArrayLike, upper: ArrayLike) -> Array:
+    """The best minimum (P,) within the box that any start (K, P) leads to.
+
+    The most promising starts race for a few steps; those in front are followed to the end.
+    """
+    points = starts
+    for survivors, iterations in ((_STARTS, _RACE), (_FINALISTS, _ITERATIONS)):
+        leading = np.argsort(objective(points).value, kind="stable")[:survivors]
+        points = _descend(objective, points[leading], lower, upper, iterations)
+    return points[objective(points).value.argmin()]
+
+
+def _descend(
+    objective: Callable[[Array], Quadratic], points: Array, lower: ArrayLike, upper: ArrayLike, iterations: int
+) -> Array:
+    """Newton steps in the eigenvalues' absolute values, damped as Levenberg and Marquardt do, cut off at the box.
+
+    Parameters that would leave the box if they moved alone go to its edge; the others move as if they were there.
+    A step is taken only where it does not raise the objective, but for rounding: near a minimum the objective has
+    lost half of the digits that the gradient still has.
+    """
+    points = np.clip(points, lower, upper)
+    here, damping = objective(points), np.full(len(points), 1e-3)
+    for _ in range(iterations):
+        unit = 1.0 / np.sqrt(np.where(here.scale > 0.0, here.scale, np.inf))  # (K, P)
+        alone = points - here.gradient * unit**2 / (1.0 + damping[:, None])  # were each parameter the only one
+        to_bound = np.where(alone <= lower, lower, np.where(alone >= upper, upper, points)) - points
+        held = (alone <= lower) | (alone >= upper) | (unit == 0.0)
+        slope = here.gradient + (here.hessian @ to_bound[..., None])[..., 0]
+        slope = np.where(held, 0.0, slope * unit)
+        curvature = here.hessian * unit[:, :, None] * unit[:, None, :]
+        curvature = np.where(held[:, :, None] | held[:, None, :], np.eye(points.shape[1]), curvature)
+        values, vectors = np.linalg.eigh(curvature)
+        values = np.maximum(np.abs(values), 1e-12) + damping[:, None]
+        along = np.einsum("kpq,kp->kq", vectors, slope) / values
+        step = np.where(held, to_bound, -np.einsum("kpq,kq->kp", vectors, along) * unit)
+        trial = np.clip(points + step, lower, upper)
+        there = objective(trial)
+        better = there.value <= here.value * (1.0 + _ROUNDING)
+        settled = (np.abs(trial - points) <= 1e-12 * np.abs(points)).all(axis=1)
+        damping = np.where(better, damping / 10.0, np.maximum(damping, 1e-6) * 5.0)
+        points = np.where(better[:, None], trial, points)
+        here = Quadratic(*(np.where(_like(better, new), new, old) for new, old in zip(there, here, strict=True)))
+        if (settled | (damping > 1e12)).all():
+            break
+    return points
+
+
+def _like(mask: Array, array: Array) -> Array:
+    return mask.reshape(-1, *(1,) * (array.ndim - 1))
+
+
+def as_point_weights(value: ArrayLike | None, shape: tuple[int, ...]) -> Array:
+    """Check one weight per measurement, or per measurement and group: ``shape`` is (R,) or (R, T); None means 1."""
+    weights = as_array("point_weights", 1.0 if value is None else value, minimum=0.0)
+    if value is not None and weights.shape not in (shape, shape[:1]):
+        allowed = f"({shape[0]},)" if len(shape) == 1 else f"({shape[0]},) or {shape}"
+        raise ValueError(f"point_weights must have shape {allowed}, one for each accuracy; got {weights.shape}")
+    if weights.ndim < len(shape) and weights.ndim:
+        weights = weights[:, None]
+    weights = np.array(np.broadcast_to(weights, shape))
+    if not weights.any(axis=0).all():
+        raise ValueError("point_weights must not all be 0: leave out what has not been measured")
+    return weights
+
+
+def relative(point_weights: Array) -> Array:
+    """Point weights over their mean among the measurements that count."""
+    largest = point_weights.max(axis=0)
+    scaled = point_weights / largest
+    return scaled / (scaled.sum(axis=0) / (scaled > 0.0).sum(axis=0))
+
+
+def covariance(jacobian: Array, point_weights: Array, variance: float) -> Array:
+    r"""Covariance of the estimates, :math:`\sigma^2 (J^\top P J)^{-1}`, shape (P, P), from ``J`` (R, P).
+
+    Where the measurements leave a parameter undetermined its variance is infinite, and its covariances are zero.
+    """
+    rooted = np.sqrt(point_weights)[:, None] * jacobian
+    norms = np.linalg.norm(rooted, axis=0)
+    lengths = np.where(norms > 0.0, norms, 1.0)
+    _, singular, axes = np.linalg.svd(rooted / lengths, full_matrices=False)
+    lost = singular <= len(rooted) * np.finfo(float).eps * singular.max()
+    inverse = (axes[~lost].T / singular[~lost] ** 2) @ axes[~lost]
+    undetermined = (axes[lost] ** 2).sum(axis=0) > np.finfo(float).eps
+    inverse[undetermined] = inverse[:, undetermined] = 0.0
+    inverse[undetermined, undetermined] = np.inf
+    with np.errstate(over="ignore"):  # a weight of a vast unit has a vast variance
+        return np.where(inverse == 0.0, 0.0, variance * inverse / lengths / lengths[:, None])
+
+
+def variance_of_mean(gradient: Array, covariance: Array) -> Array:
+    """Variance (...) of a fitted value whose derivatives in the parameters are ``gradient`` (..., P)."""
+    known = np.isfinite(np.diag(covariance))
+    inside = np.einsum("...p,pq,...q->...", gradient[..., known], covariance[np.ix_(known, known)], gradient[..., known])
+    return np.where((gradient[..., ~known] != 0.0).any(axis=-1), np.inf, inside)
+
+
+def student_interval(centre: Array, variance: Array, freedom: ArrayLike, level: float) -> tuple[Array, Array]:
+    """Student's t interval around ``centre``, cut off at the ends of [0, 1], where accuracies lie."""
+    from scipy.special import stdtrit  # slow to import: only those who ask for an interval pay it
+
+    level = as_interval("level", level, 0.0, np.nextafter(1.0, 0.0))
+    half = stdtrit(freedom, 0.5 + level / 2.0) * np.sqrt(variance)
+    return np.clip(centre - half, 0.0, 1.0), np.clip(centre + half, 0.0, 1.0)
+
+
+def r_squared(residuals: Array, measured: Array, point_weights: Array) -> Array:
+    """Share of the variance that a fit explains, along the first axis; below zero where the mean fits better.
+
+    Measurements that are all alike have no variance. The share is then 1 if the fit meets them, else minus infinity,
+    which is the limit when their differences go to zero.
+    """
+    counted = point_weights > 0.0
+    alike = np.where(counted, measured, -np.inf).max(axis=0) == np.where(counted, measured, np.inf).min(axis=0)
+    mean = (point_weights * measured).sum(axis=0) / point_weights.sum(axis=0)
+    squares = (point_weights * residuals**2).sum(axis=0)
+    variation = np.where(alike, 1.0, (point_weights * (measured - mean) ** 2).sum(axis=0))
+    met = np.where(counted, np.abs(residuals), 0.0).max(axis=0) <= SMALLEST_ERROR
+    return np.where(alike, np.where(met, 1.0, -np.inf), 1.0 - squares / variation)
