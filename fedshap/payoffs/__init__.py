@@ -7,11 +7,14 @@ without the n x n Jacobian.
 
 One file a payoff: ``curves`` (learning curves of your own), ``power_law``, ``pac_bound``, ``discovery``, ``coverage``
 and ``custom``. ``exponential_sums`` writes a curve as a mixture of exponentials; ``fitting`` makes a payoff of measured
-accuracies, and ``measurements`` says where to measure.
+accuracies, ``curve_fitting`` a learning curve of one total, in one of several forms (``curve_forms``), and
+``measurements`` says where to measure.
 """
 
 from fedshap.payoffs.base import Payoff
 from fedshap.payoffs.coverage import RandomCoverage
+from fedshap.payoffs.curve_fitting import FittedCurve, fit_learning_curve
+from fedshap.payoffs.curve_scores import CurveScore
 from fedshap.payoffs.curves import LearningCurve
 from fedshap.payoffs.custom import CustomPayoff
 from fedshap.payoffs.discovery import RandomDiscovery
@@ -22,7 +25,9 @@ from fedshap.payoffs.power_law import PowerLaw
 
 __all__ = [
     "AccuracyDrop",
+    "CurveScore",
     "CustomPayoff",
+    "FittedCurve",
     "FittedPayoff",
     "LearningCurve",
     "PACBound",
@@ -32,5 +37,6 @@ __all__ = [
     "RandomDiscovery",
     "accuracy_drops",
     "contribution_grid",
+    "fit_learning_curve",
     "fit_payoff",
 ]

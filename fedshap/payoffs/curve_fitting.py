@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from fedshap._types import Array, ArrayLike
 from fedshap._validation import as_array, as_count, as_interval, as_square
 from fedshap.payoffs.curve_forms import FORMS, Curve, CurveForm
+from fedshap.payoffs.curve_scores import CRITERIA, CurveScore, score
 from fedshap.payoffs.curve_search import at_bound, search
 from fedshap.payoffs.curves import LearningCurve
 from fedshap.payoffs.least_squares import (
-    SMALLEST_ERROR,
     Fit,
     as_point_weights,
     covariance,
@@ -23,33 +23,6 @@ from fedshap.payoffs.least_squares import (
     variance_of_mean,
 )
 from fedshap.payoffs.power_law import PowerLaw
-
-_CRITERIA = ("aic", "aicc", "bic")
-
-
-@dataclass(frozen=True)
-class CurveScore:
-    r"""How well one form fits.
-
-    Attributes
-    ----------
-    form : str
-    n_parameters : int
-        P; the variance of the errors is one more.
-    rss : float
-        Weighted residual sum of squares, with point weights of mean 1.
-    aic, aicc, bic : float
-        With :math:`-2 \log L = R \log(2 \pi\, \mathrm{RSS} / R) + R - \sum_r \log p_r` and ``k = P + 1``:
-        ``-2 log L + 2 k``, that ``+ 2 k (k + 1) / (R - k - 1)``, and ``-2 log L + k log R``. Infinite where there
-        are too few measurements to tell.
-    """
-
-    form: str
-    n_parameters: int
-    rss: float
-    aic: float
-    aicc: float
-    bic: float
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -162,7 +135,7 @@ class FittedCurve(Fit):
         sizes : array_like
             Of any shape, non-negative.
         level : float
-            Coverage, in [0, 1).
+            Coverage, in (0, 1).
 
         Returns
         -------
@@ -248,23 +221,23 @@ def fit_learning_curve(
 
     Examples
     --------
-    >>> sizes = [16, 32, 64, 128, 256, 512, 1024, 2048]
-    >>> accuracies = [0.51, 0.58, 0.66, 0.72, 0.78, 0.81, 0.84, 0.85]
+    >>> sizes = [16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192]
+    >>> accuracies = [0.51, 0.58, 0.66, 0.72, 0.78, 0.81, 0.84, 0.85, 0.86, 0.87]
     >>> fit = fit_learning_curve(sizes, accuracies)
     >>> fit
-    FittedCurve(power_offset: start=0.3643, limit=0.8846, weight=0.01854, exponent=0.7687; r_squared=0.999)
+    FittedCurve(power_offset: start=0.3727, limit=0.8784, weight=0.03687, exponent=0.6818; r_squared=0.999)
     >>> [(score.form, round(score.aicc, 1)) for score in fit.scores[:3]]
-    [('power_offset', -56.6), ('power', -53.7), ('exponential', -33.3)]
-    >>> low, high = fit.prediction_interval(4096)
+    [('power_offset', -64.9), ('power', -39.1), ('exponential', -35.2)]
+    >>> low, high = fit.prediction_interval(16384)
     >>> round(float(low), 3), round(float(high), 3)
-    (0.839, 0.883)
+    (0.861, 0.883)
     >>> fit.payoff(n_agents=3).values([100.0, 100.0, 56.0]).round(3)
     array([0.778, 0.778, 0.778])
     """
     if form not in (*FORMS, "best"):
         raise ValueError(f"form must be 'best' or one of {', '.join(map(repr, FORMS))}; got {form!r}")
-    if criterion not in _CRITERIA:
-        raise ValueError(f"criterion must be one of {', '.join(map(repr, _CRITERIA))}; got {criterion!r}")
+    if criterion not in CRITERIA:
+        raise ValueError(f"criterion must be one of {', '.join(map(repr, CRITERIA))}; got {criterion!r}")
     z = as_array("sizes", sizes, minimum=0.0)
     measured = as_array("accuracies", accuracies, minimum=0.0, maximum=1.0)
     if z.ndim != 1 or z.shape != measured.shape:
@@ -281,7 +254,7 @@ def fit_learning_curve(
     unit = z[counted].max() or 1.0
     shares = relative(given[counted])
     found = [search(each, z[counted] / unit, measured[counted], shares) for each in tried]
-    scores = [_score(curve, z[counted] / unit, measured[counted], shares) for curve in found]
+    scores = [score(curve, z[counted] / unit, measured[counted], shares) for curve in found]
     order = sorted(range(len(tried)), key=lambda k: (getattr(scores[k], criterion), scores[k].n_parameters))
     if form == "best" and not np.isfinite(getattr(scores[order[0]], criterion)):
         raise ValueError(f"accuracies must be at least 4 to choose a form by 'aicc'; got {counted.sum()}: name a form")
@@ -295,16 +268,6 @@ def _fits_into(form: CurveForm, sizes: Array) -> bool:
     n_parameters = len(form.parameters)
     rising = form.name == "constant" or sizes.any()
     return bool(len(sizes) > n_parameters and len(set(sizes)) >= n_parameters and rising)
-
-
-def _score(curve: Curve, sizes: Array, measured: Array, point_weights: Array) -> CurveScore:
-    n, k = len(sizes), len(curve.form.parameters) + 1
-    rss = float((point_weights * (curve.values(sizes) - measured) ** 2).sum())
-    variance = max(rss / n, SMALLEST_ERROR**2)
-    deviance = float(n * np.log(2.0 * np.pi * variance) + n - np.log(point_weights).sum())
-    aic = deviance + 2.0 * k
-    aicc = aic + 2.0 * k * (k + 1) / (n - k - 1) if n > k + 1 else np.inf
-    return CurveScore(curve.form.name, k - 1, rss, aic=aic, aicc=aicc, bic=deviance + k * float(np.log(n)))
 
 
 def _record(

@@ -10,6 +10,7 @@ Index conventions: ``k`` runs over K candidates, ``r`` over R measurements.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedshap._types import Array
 from fedshap.payoffs.curve_forms import Curve, CurveForm
@@ -52,12 +53,14 @@ def search(form: CurveForm, sizes: Array, measured: Array, point_weights: Array)
     return Curve(form, start=start.item(), gain=gain.item(), weight=float(weight), exponent=float(exponent))
 
 
-def at_bound(curve: Curve, sizes: Array) -> Array:
+def at_bound(curve: Curve, sizes: Array) -> NDArray[np.bool_]:
     """Which parameters (P,) are held by a bound, or mean nothing since the curve is flat; ``sizes`` as in `search`."""
+    if curve.form.name == "constant":
+        return np.zeros(1, dtype=bool)
     theta = np.log([curve.weight, curve.exponent])
     lower, upper = _box(curve.form, sizes)
     ends = np.isclose(theta, lower, rtol=0.0, atol=1e-12) | np.isclose(theta, upper, rtol=0.0, atol=1e-12)
-    flat = curve.gain == 0.0 and curve.form.name != "constant"
+    flat = curve.gain == 0.0
     held = {
         "start": curve.start == 0.0,
         "limit": flat or curve.start + curve.gain >= 1.0 - 1e-12,
@@ -81,7 +84,7 @@ def _around(theta: Array) -> Array:
     return (theta + moves[:, None]).reshape(-1, 2)
 
 
-def _valleys(values: Array) -> Array:
+def _valleys(values: Array) -> NDArray[np.bool_]:
     """Where an entry of a table (A, B) is not above its four neighbours."""
     walled = np.pad(values, 1, constant_values=np.inf)
     neighbours = (walled[:-2, 1:-1], walled[2:, 1:-1], walled[1:-1, :-2], walled[1:-1, 2:])
@@ -108,7 +111,9 @@ def _linear_part(form: CurveForm, risen: Array, measured: Array, point_weights: 
     from_zero = np.clip(_ratio(point_weights * risen * measured, point_weights * risen**2), 0.0, top)
     starts = [start, zero + mean, zero, *([to_limit_one] if form.bounded else [])]
     gains = [gain, zero, from_zero, *([1.0 - to_limit_one] if form.bounded else [])]
-    squares = [(point_weights * (s + g * risen - measured) ** 2).sum(axis=1) for s, g in zip(starts, gains, strict=True)]
+    squares = [
+        (point_weights * (s + g * risen - measured) ** 2).sum(axis=1) for s, g in zip(starts, gains, strict=True)
+    ]
     inside = (start >= 0.0) & (gain >= 0.0) & (start + gain <= top)
     squares[0] = np.where(inside[:, 0], -1.0, np.inf)
     best = np.argmin(squares, axis=0)[None, :, None]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedshap._types import Array, ArrayLike
-from fedshap._validation import as_array, as_interval
+from fedshap._validation import as_interval
 from fedshap.payoffs.least_squares import (
     Fit,
     Quadratic,
@@ -96,7 +96,7 @@ class FittedPayoff(Fit):
         worse = ", ".join(map(str, np.flatnonzero(self.constant_fits_better)))
         warning = f"; a constant fits better in group {worse}" if worse else ""
         shares = ", ".join(f"{share:.3g}" for share in self.r_squared)
-        return f"FittedPayoff({n_groups} groups, {n_runs} runs, r_squared=[{shares}]{warning})"
+        return f"FittedPayoff(groups={n_groups}, runs={n_runs}, r_squared=[{shares}]{warning})"
 
     def confidence_interval(self, contributions: ArrayLike, level: float = 0.95) -> tuple[Array, Array]:
         r"""Interval for the form's accuracy of each group at ``contributions``.
@@ -108,7 +108,7 @@ class FittedPayoff(Fit):
         contributions : array_like
             Shape (..., n), non-negative.
         level : float
-            Coverage, in [0, 1).
+            Coverage, in (0, 1).
 
         Returns
         -------
@@ -119,10 +119,11 @@ class FittedPayoff(Fit):
         -----
         Assumes that the form is right, that errors are independent and normal with variances inversely proportional
         to the point weights, and that they are small enough for the form to be linear in the weights over the
-        uncertainty (the delta method). For a weight at zero the interval counts the variance of the unbounded
-        estimate: a fit that knows the weight to be zero would promise too much, since the truth may lie a little
-        above. With true weights at zero the interval covers more often than it says. ``r_squared`` below zero is
-        reason enough not to use it.
+        uncertainty (the delta method). Where accuracies lie so near 0 or 1 that errors have no room on one side, it
+        covers less. For a weight at zero the interval counts the variance of the unbounded estimate, since the truth
+        may lie a little above: an interval that took the weight to be zero would, at a nominal 95 %, cover as little
+        as 70 % of truths half a standard error above zero. Where the true weight is zero the interval covers more
+        than it says. An ``r_squared`` below zero is reason enough not to use it.
         """
         centre, variance = self._predicted(contributions)
         return student_interval(centre, variance, self.degrees_of_freedom, level)
@@ -153,7 +154,7 @@ class FittedPayoff(Fit):
         >>> fit = fit_payoff(runs, np.clip(truth.values(runs)[:, [0, 2]] + noise, 0, 1), groups)
         >>> low, high = fit.prediction_interval([8, 8, 8])
         >>> low.round(2), high.round(2)  # the truth is 0.627 and 0.658
-        (array([0.61, 0.63]), array([0.66, 0.7 ]))
+        (array([0.59, 0.64]), array([0.65, 0.67]))
         """
         centre, variance = self._predicted(contributions)
         mean = self.point_weights.sum(axis=0) / (self.point_weights > 0.0).sum(axis=0)
@@ -193,7 +194,7 @@ def fit_payoff(
     contributions : array_like
         ``s^r``, shape (R, n), non-negative; more runs than groups.
     accuracies : array_like
-        ``a_g^r``, shape (R, T), each in [0, 1]. They may be flat or fall: the fit says in ``r_squared`` what came of it.
+        ``a_g^r``, shape (R, T), each in [0, 1]. Where they are flat or fall, ``r_squared`` says how badly it fits.
     groups : array_like of int
         Group label of each client, shape (n,), each in 0..T-1.
     chance : float
@@ -227,7 +228,7 @@ def fit_payoff(
     A curve that falls has an answer too:
 
     >>> fit_payoff([[16, 0, 0], [160, 0, 0], [1600, 0, 0]], [[0.52], [0.50], [0.49]], groups=[0, 0, 0])
-    FittedPayoff(1 groups, 3 runs, r_squared=[-1.1e+03]; a constant fits better in group 0)
+    FittedPayoff(groups=1, runs=3, r_squared=[-770]; a constant fits better in group 0)
     """
     alpha = 1.0 - as_interval("chance", chance, 0.0, np.nextafter(1.0, 0.0), closed_low=True)
     sums, measured, labels = checked_runs(contributions, accuracies, groups)

@@ -6,9 +6,10 @@ Index conventions: ``k`` runs over K starts, ``r`` over R measurements, ``p`` ov
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedshap._records import Record
 from fedshap._types import Array, ArrayLike
@@ -29,6 +30,9 @@ class Quadratic(NamedTuple):
     scale: Array  # (K, P): a positive curvature that gives each parameter its unit, zero where it changes nothing
 
 
+Objective: TypeAlias = Callable[[Array], Quadratic]  # of points (K, P)
+
+
 class Fit(Record):
     """What a fit returns: a record whose arrays are read-only."""
 
@@ -38,7 +42,7 @@ class Fit(Record):
                 value.setflags(write=False)
 
 
-def minimise(objective: Callable[[Array], Quadratic], starts: Array, lower: ArrayLike, upper: ArrayLike) -> Array:
+def minimise(objective: Objective, starts: Array, lower: Array | float, upper: Array | float) -> Array:
     """The best minimum (P,) within the box that any start (K, P) leads to.
 
     The most promising starts race for a few steps; those in front are followed to the end.
@@ -50,44 +54,47 @@ def minimise(objective: Callable[[Array], Quadratic], starts: Array, lower: Arra
     return points[objective(points).value.argmin()]
 
 
-def _descend(
-    objective: Callable[[Array], Quadratic], points: Array, lower: ArrayLike, upper: ArrayLike, iterations: int
-) -> Array:
-    """Newton steps in the eigenvalues' absolute values, damped as Levenberg and Marquardt do, cut off at the box.
+def _descend(objective: Objective, points: Array, lower: Array | float, upper: Array | float, iterations: int) -> Array:
+    """Follow every point (K, P) downhill, with the damping of Levenberg and Marquardt.
 
-    Parameters that would leave the box if they moved alone go to its edge; the others move as if they were there.
     A step is taken only where it does not raise the objective, but for rounding: near a minimum the objective has
     lost half of the digits that the gradient still has.
     """
     points = np.clip(points, lower, upper)
     here, damping = objective(points), np.full(len(points), 1e-3)
     for _ in range(iterations):
-        unit = 1.0 / np.sqrt(np.where(here.scale > 0.0, here.scale, np.inf))  # (K, P)
-        alone = points - here.gradient * unit**2 / (1.0 + damping[:, None])  # were each parameter the only one
-        to_bound = np.where(alone <= lower, lower, np.where(alone >= upper, upper, points)) - points
-        held = (alone <= lower) | (alone >= upper) | (unit == 0.0)
-        slope = here.gradient + (here.hessian @ to_bound[..., None])[..., 0]
-        slope = np.where(held, 0.0, slope * unit)
-        curvature = here.hessian * unit[:, :, None] * unit[:, None, :]
-        curvature = np.where(held[:, :, None] | held[:, None, :], np.eye(points.shape[1]), curvature)
-        values, vectors = np.linalg.eigh(curvature)
-        values = np.maximum(np.abs(values), 1e-12) + damping[:, None]
-        along = np.einsum("kpq,kp->kq", vectors, slope) / values
-        step = np.where(held, to_bound, -np.einsum("kpq,kq->kp", vectors, along) * unit)
-        trial = np.clip(points + step, lower, upper)
+        trial = np.clip(points + _newton_step(points, here, damping, lower, upper), lower, upper)
         there = objective(trial)
         better = there.value <= here.value * (1.0 + _ROUNDING)
         settled = (np.abs(trial - points) <= 1e-12 * np.abs(points)).all(axis=1)
         damping = np.where(better, damping / 10.0, np.maximum(damping, 1e-6) * 5.0)
         points = np.where(better[:, None], trial, points)
-        here = Quadratic(*(np.where(_like(better, new), new, old) for new, old in zip(there, here, strict=True)))
+        here = Quadratic(*(_replaced(old, new, better) for old, new in zip(here, there, strict=True)))
         if (settled | (damping > 1e12)).all():
             break
     return points
 
 
-def _like(mask: Array, array: Array) -> Array:
-    return mask.reshape(-1, *(1,) * (array.ndim - 1))
+def _replaced(old: Array, new: Array, rows: NDArray[np.bool_]) -> Array:
+    return np.where(rows.reshape(-1, *(1,) * (old.ndim - 1)), new, old)
+
+
+def _newton_step(points: Array, here: Quadratic, damping: Array, lower: Array | float, upper: Array | float) -> Array:
+    """Newton's step (K, P), with the Hessian's eigenvalues taken absolutely so that it leads downhill.
+
+    Parameters that would leave the box if they moved alone go to its edge, and the others move as if they were there.
+    """
+    unit = 1.0 / np.sqrt(np.where(here.scale > 0.0, here.scale, np.inf))  # (K, P)
+    alone = points - here.gradient * unit**2 / (1.0 + damping[:, None])
+    held = (alone <= lower) | (alone >= upper) | (unit == 0.0)
+    to_edge = np.where(held, np.clip(alone, lower, upper) - points, 0.0)
+    slope = (here.gradient + (here.hessian @ to_edge[..., None])[..., 0]) * unit
+    curvature = here.hessian * unit[:, :, None] * unit[:, None, :]
+    curvature = np.where(held[:, :, None] | held[:, None, :], np.eye(points.shape[1]), curvature)
+    values, vectors = np.linalg.eigh(curvature)
+    values = np.maximum(np.abs(values), 1e-12) + damping[:, None]
+    along = np.einsum("kpq,kp->kq", vectors, np.where(held, 0.0, slope)) / values
+    return np.where(held, to_edge, -np.einsum("kpq,kq->kp", vectors, along) * unit)
 
 
 def as_point_weights(value: ArrayLike | None, shape: tuple[int, ...]) -> Array:
@@ -132,7 +139,9 @@ def covariance(jacobian: Array, point_weights: Array, variance: float) -> Array:
 def variance_of_mean(gradient: Array, covariance: Array) -> Array:
     """Variance (...) of a fitted value whose derivatives in the parameters are ``gradient`` (..., P)."""
     known = np.isfinite(np.diag(covariance))
-    inside = np.einsum("...p,pq,...q->...", gradient[..., known], covariance[np.ix_(known, known)], gradient[..., known])
+    inside = np.einsum(
+        "...p,pq,...q->...", gradient[..., known], covariance[np.ix_(known, known)], gradient[..., known]
+    )
     return np.where((gradient[..., ~known] != 0.0).any(axis=-1), np.inf, inside)
 
 
@@ -157,4 +166,5 @@ def r_squared(residuals: Array, measured: Array, point_weights: Array) -> Array:
     squares = (point_weights * residuals**2).sum(axis=0)
     variation = np.where(alike, 1.0, (point_weights * (measured - mean) ** 2).sum(axis=0))
     met = np.where(counted, np.abs(residuals), 0.0).max(axis=0) <= SMALLEST_ERROR
-    return np.where(alike, np.where(met, 1.0, -np.inf), 1.0 - squares / variation)
+    share = 1.0 - squares / variation
+    return np.where(alike, np.where(met, 1.0, -np.inf), np.where(np.abs(share) < _ROUNDING, 0.0, share))
