@@ -232,7 +232,7 @@ def fit_learning_curve(
     >>> round(float(low), 3), round(float(high), 3)
     (0.861, 0.883)
     >>> fit.payoff(n_agents=3).values([100.0, 100.0, 56.0]).round(3)
-    array([0.778, 0.778, 0.778])
+    array([0.776, 0.776, 0.776])
     """
     if form not in (*FORMS, "best"):
         raise ValueError(f"form must be 'best' or one of {', '.join(map(repr, FORMS))}; got {form!r}")

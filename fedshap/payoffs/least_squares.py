@@ -131,9 +131,10 @@ def covariance(jacobian: Array, point_weights: Array, variance: float) -> Array:
     inverse = (axes[~lost].T / singular[~lost] ** 2) @ axes[~lost]
     undetermined = (axes[lost] ** 2).sum(axis=0) > np.finfo(float).eps
     inverse[undetermined] = inverse[:, undetermined] = 0.0
-    inverse[undetermined, undetermined] = np.inf
     with np.errstate(over="ignore"):  # a weight of a vast unit has a vast variance
-        return np.where(inverse == 0.0, 0.0, variance * inverse / lengths / lengths[:, None])
+        found = variance * inverse / lengths / lengths[:, None]
+    found[undetermined, undetermined] = np.inf
+    return found
 
 
 def variance_of_mean(gradient: Array, covariance: Array) -> Array:
@@ -161,10 +162,10 @@ def r_squared(residuals: Array, measured: Array, point_weights: Array) -> Array:
     which is the limit when their differences go to zero.
     """
     counted = point_weights > 0.0
-    alike = np.where(counted, measured, -np.inf).max(axis=0) == np.where(counted, measured, np.inf).min(axis=0)
+    greatest, least = np.where(counted, measured, -np.inf).max(axis=0), np.where(counted, measured, np.inf).min(axis=0)
     mean = (point_weights * measured).sum(axis=0) / point_weights.sum(axis=0)
-    squares = (point_weights * residuals**2).sum(axis=0)
-    variation = np.where(alike, 1.0, (point_weights * (measured - mean) ** 2).sum(axis=0))
+    variation = (point_weights * (measured - mean) ** 2).sum(axis=0)
+    alike = (greatest == least) | (variation == 0.0)  # the mean of equal numbers may be rounded, small squares be lost
     met = np.where(counted, np.abs(residuals), 0.0).max(axis=0) <= SMALLEST_ERROR
-    share = 1.0 - squares / variation
+    share = 1.0 - (point_weights * residuals**2).sum(axis=0) / np.where(alike, 1.0, variation)
     return np.where(alike, np.where(met, 1.0, -np.inf), np.where(np.abs(share) < _ROUNDING, 0.0, share))
