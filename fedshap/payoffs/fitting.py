@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedshap._types import Array, ArrayLike
-from fedshap._validation import as_interval
+from fedshap._validation import as_interval, as_profile
 from fedshap.payoffs.least_squares import (
     Fit,
     Quadratic,
@@ -165,7 +165,7 @@ class FittedPayoff(Fit):
 
     def _predicted(self, contributions: ArrayLike) -> tuple[Array, Array]:
         """Fitted accuracies (..., T) and the variances of these estimates."""
-        s = np.asarray(self.payoff._profile(contributions))
+        s = as_profile("contributions", contributions, self.payoff.n_agents)
         sums = s @ self.payoff.membership  # (..., T)
         slopes = self.payoff.alpha / (1.0 + sums @ self.weights.T) ** 2
         variances = [variance_of_mean(slopes[..., [g]] * sums, cov) for g, cov in enumerate(self.covariance)]
@@ -236,11 +236,8 @@ def fit_payoff(
     unit = np.where(sums.any(axis=0), sums.max(axis=0), 1.0)  # (T,)
     scaled, shares = sums / unit, relative(given)
     _check_told_apart(scaled, given)
-    smallest = np.where(scaled > 0.0, scaled, np.inf).min(axis=0)
-    fits = [
-        _fit_group(scaled, column, share, alpha, _CERTAIN / smallest)
-        for column, share in zip(measured.T, shares.T, strict=True)
-    ]
+    upper = _CERTAIN / np.where(scaled > 0.0, scaled, np.inf).min(axis=0)
+    fits = [_fit_group(scaled, column, share, alpha, upper) for column, share in zip(measured.T, shares.T, strict=True)]
     relative_weights = np.array(fits)  # (T, T), of totals over the largest
     weights = relative_weights / unit
     fitted = 1.0 - alpha / (1.0 + scaled @ relative_weights.T)
@@ -254,7 +251,7 @@ def fit_payoff(
         weights=weights,
         covariance=np.array(covariances) / unit / unit[:, None],
         at_bound=weights == 0.0,
-        at_upper_bound=relative_weights >= _CERTAIN / smallest,
+        at_upper_bound=relative_weights == upper,
         residuals=residuals,
         residual_variance=variance,
         degrees_of_freedom=freedom,
