@@ -154,9 +154,20 @@ def fits(contributions: ArrayLike, accuracies: ArrayLike, groups: ArrayLike, n_c
     by_chance = []
     for chance in (0.0, 1.0 / n_classes):
         fitted = fit_payoff(contributions, accuracies, groups, chance=chance)
-        by_chance.append({"chance": chance} | {name: getattr(fitted, name).tolist() for name in arrays})
+        by_chance.append({"chance": chance} | {name: finite_or_none(getattr(fitted, name)) for name in arrays})
     runs = {"contributions": np.asarray(contributions).tolist(), "group_accuracies": np.asarray(accuracies).tolist()}
     return runs | {"by_chance": by_chance}
+
+
+def finite_or_none(array: Array) -> list[Any]:
+    """Nested lists for a JSON file, which knows no infinity (of ``r_squared``, where accuracies are all alike).
+
+    Examples
+    --------
+    >>> finite_or_none(np.array([0.5, -np.inf]))
+    [0.5, None]
+    """
+    return np.where(np.isfinite(array), array, None).tolist()  # type: ignore[call-overload]
 
 
 def f1_score(confusion: ArrayLike) -> float | None:
