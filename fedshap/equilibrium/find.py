@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from fedshap._types import ArrayLike, Profile, Progress
-from fedshap._validation import as_interval, read_only
+from fedshap._types import ArrayLike, Profile, Progress, RandomSource
+from fedshap._validation import as_generator, as_interval, read_only
+from fedshap.equilibrium import sampled
 from fedshap.equilibrium.ascent import maximise
 from fedshap.equilibrium.best_responses import best_responses
 from fedshap.equilibrium.certificate import regret
@@ -15,7 +16,12 @@ from fedshap.equilibrium.clearing import clear
 from fedshap.equilibrium.records import ConvergenceError, Equilibrium
 from fedshap.equilibrium.steps import UNBOUNDED, initial_profile
 from fedshap.game import Game
-from fedshap.mechanisms import Mechanism
+from fedshap.mechanisms import Mechanism, ShapleyPayment
+from fedshap.shapley.enumeration import MAX_EXACT
+from fedshap.shapley.mixtures import has_mixture
+
+EXACT_TOL = 1e-9
+"""Largest regret accepted of what is not sampled, if the caller names none."""
 
 AUDIT = 1000
 """Most agents whose deviations a certificate searches."""
@@ -25,10 +31,13 @@ def find_equilibrium(
     game: Game,
     mechanism: Mechanism,
     *,
-    tol: float = 1e-9,
+    tol: float | None = None,
     start: ArrayLike | None = None,
     on_failure: Literal["raise", "return"] = "raise",
     progress: Progress = None,
+    rng: RandomSource | None = None,
+    level: float | None = None,
+    evaluations: int | None = None,
 ) -> Equilibrium:
     """Find a Nash equilibrium of the game under a mechanism and certify it.
 
@@ -38,8 +47,9 @@ def find_equilibrium(
         Payoffs, costs and capacities.
     mechanism : Mechanism
         What the agents receive.
-    tol : float
-        Largest regret accepted, in payoff units, > 0.
+    tol : float, optional
+        Largest regret accepted, in payoff units, > 0; 1e-9 if left out. Where coalitions are sampled, the largest
+        bound accepted on it, relative to the largest payoff gained or cost borne by any agent; 0.01 if left out.
     start : array_like, optional
         Profile to start from, shape (n,); ``min(1, capacity / 2)`` for every agent if left out.
     on_failure : {"raise", "return"}
@@ -47,6 +57,14 @@ def find_equilibrium(
     progress : callable, optional
         Called after each iteration with its number and the largest move relative to the largest contribution (of a
         group's total, where markets are cleared); ``print`` will do.
+    rng : int or Generator, optional
+        Seed or generator for `ShapleyPayment` of more than 20 agents whose payoffs bring no exponential mixture:
+        coalitions are then sampled, and ``regret_bound`` is a confidence bound. Nothing is sampled without it.
+    level : float, optional
+        With ``rng``: the probability with which ``regret_bound`` is to hold, in (0, 1); 0.95 if left out.
+    evaluations : int, optional
+        With ``rng``: the search ends where its next stage is expected to take it beyond this number of profiles at
+        which the payoff is evaluated; 3e7 if left out.
 
     Returns
     -------
@@ -58,7 +76,7 @@ def find_equilibrium(
     ConvergenceError
         If the regret exceeds ``tol``; carries the best point found.
     ValueError
-        If an agent would contribute without bound, or an argument is out of range.
+        If an agent would contribute without bound, or an argument is out of range or does not apply.
 
     Notes
     -----
@@ -69,6 +87,9 @@ def find_equilibrium(
     indifferent share what is left to them evenly. All else is solved by best responses, one agent at a time, and
     Newton steps on the agents strictly between their bounds.
 
+    With ``rng`` the potential of a sample of coalitions is maximised, and samples drawn afresh bound the regret; what
+    exactly is bounded, and on what assumptions, `fedshap.equilibrium.sampled` says.
+
     Examples
     --------
     >>> import fedshap as fs
@@ -78,10 +99,25 @@ def find_equilibrium(
     >>> fair = fs.find_equilibrium(game, fs.ShapleyPayment())
     >>> fair.contributions.round(4), fair.regret < 1e-9
     (array([3.5889, 1.4472, 0.7863]), True)
+
+    Thirty agents, and nothing known but a function: coalitions are sampled.
+
+    >>> payoff = fs.CustomPayoff(lambda s: np.tanh(s.sum(axis=-1, keepdims=True)) * np.ones(30), 30, concave=True)
+    >>> many = fs.Game(payoff, fs.LinearCost(np.linspace(1.0, 2.0, 30)))
+    >>> sampled = fs.find_equilibrium(many, fs.ShapleyPayment(), rng=0, level=0.99)
+    >>> bool(sampled.regret <= sampled.regret_bound < 0.01 * (1.0 + sampled.total)), sampled.level
+    (True, 0.99)
     """
-    tol = as_interval("tol", tol, 0.0, np.inf)
+    tol = None if tol is None else as_interval("tol", tol, 0.0, np.inf)
     if on_failure not in ("raise", "return"):
         raise ValueError(f'on_failure must be "raise" or "return"; got {on_failure!r}')
+    if rng is not None:
+        given = {"tol": tol, "level": level, "evaluations": evaluations}
+        return _sampled(game, mechanism, start, on_failure, progress, as_generator(rng), given)
+    for name, value in (("level", level), ("evaluations", evaluations)):
+        if value is not None:
+            raise ValueError(f"{name} is for sampled coalitions: give an rng as well, or leave {name} out")
+    tol = EXACT_TOL if tol is None else tol
     initial = initial_profile(game, start)
     _refuse_free_data(game, mechanism, initial)
     s, iterations, method = _solve(game, mechanism, initial, progress)
@@ -102,6 +138,28 @@ def find_equilibrium(
     if equilibrium.regret > tol and on_failure == "raise":
         raise ConvergenceError(equilibrium, tol)
     return equilibrium
+
+
+def _sampled(
+    game: Game,
+    mechanism: Mechanism,
+    start: ArrayLike | None,
+    on_failure: str,
+    progress: Progress,
+    generator: np.random.Generator,
+    given: dict[str, Any],
+) -> Equilibrium:
+    """An equilibrium from sampled coalitions, where that is called for."""
+    if type(mechanism) is not ShapleyPayment:
+        raise ValueError(f"rng is for ShapleyPayment, whose coalitions can be sampled; leave it out for {mechanism!r}")
+    if game.n_agents <= MAX_EXACT or has_mixture(game.payoff):
+        raise ValueError(
+            "rng is for games that cannot be solved exactly; the coalitions of this one are "
+            f"{'integrated' if has_mixture(game.payoff) else 'enumerated'}: leave rng out"
+        )
+    options = {name: value for name, value in given.items() if value is not None}
+    s = None if start is None else initial_profile(game, start)
+    return sampled.find(game, generator, start=s, on_failure=on_failure, progress=progress, **options)
 
 
 def _solve(game: Game, mechanism: Mechanism, initial: Profile, progress: Progress) -> tuple[Profile, int, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedshap._records import Record
 from fedshap._types import Agents, Array, ArrayLike, Jacobian, PerAgent, Profile
@@ -40,6 +41,10 @@ class Payoff(Record):
     def total_gradient(self, s: ArrayLike) -> PerAgent:
         """Derivatives ``d A / d s_j``, shape (..., n)."""
         return self.jacobian(s).sum(axis=-2)
+
+    def total_slopes(self, s: Array, agents: NDArray[np.intp]) -> Array:
+        """Derivative of the surplus in one contribution a row, ``d A / d s_agents[r]`` at ``s[r]``: (R, n) -> (R,)."""
+        return self.total_gradient(s)[np.arange(len(s)), agents]
 
     def own_gradient(self, s: ArrayLike) -> PerAgent:
         """Each agent's derivative in her own contribution, ``d a_i / d s_i``, shape (..., n)."""

@@ -7,7 +7,8 @@ certificates ask for), and ``aumann_shapley`` (the limit of many small agents).
 """
 
 from fedshap.shapley.aumann_shapley import aumann_shapley_values
-from fedshap.shapley.values import Estimate, shapley_gradient, shapley_hessian, shapley_potential, shapley_values
+from fedshap.shapley.estimates import Estimate
+from fedshap.shapley.values import shapley_gradient, shapley_hessian, shapley_potential, shapley_values
 
 __all__ = [
     "Estimate",

@@ -29,43 +29,29 @@ otherwise raises: it never samples unasked. With ``tol`` quadrature is judged by
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, TypeAlias, overload
+from typing import Literal, TypeAlias, overload
 
 import numpy as np
 
-from fedshap._types import Array, ArrayLike, Jacobian, Order, PerAgent, Profile, RandomSource
-from fedshap._validation import as_count, as_generator, as_interval
+from fedshap._types import Array, ArrayLike, Jacobian, PerAgent, Profile, RandomSource
+from fedshap._validation import as_interval
 from fedshap.game import Game
-from fedshap.payoffs import LearningCurve, Payoff
+from fedshap.payoffs import LearningCurve
 from fedshap.payoffs.exponential_sums import TOLERANCE
 from fedshap.shapley import enumeration
 from fedshap.shapley import permutations as orders
+from fedshap.shapley.estimates import Estimate
 from fedshap.shapley.mixtures import has_mixture, mixture
 from fedshap.shapley.quadrature import CoalitionIntegrals
 
 Method: TypeAlias = Literal["auto", "exact", "quadrature"]
 
 
-class Estimate(NamedTuple):
-    """A sampled quantity and how far to trust it.
-
-    Attributes
-    ----------
-    values : Array
-        Sample means.
-    standard_errors : Array
-        Standard errors of the means, of the same shape.
-    """
-
-    values: Array
-    standard_errors: Array
-
-
 @overload
 def shapley_values(game: Game, s: ArrayLike, *, method: Method = "auto", tol: float | None = ...) -> PerAgent: ...
 @overload
 def shapley_values(
-    game: Game, s: ArrayLike, *, method: Literal["permutation"], permutations: int = ..., rng: RandomSource
+    game: Game, s: ArrayLike, *, method: Literal["permutation"], permutations: int = ..., antithetic: bool = ..., rng: RandomSource
 ) -> Estimate: ...
 def shapley_values(
     game: Game,
@@ -73,7 +59,8 @@ def shapley_values(
     *,
     method: str = "auto",
     tol: float | None = None,
-    permutations: int = 1000,
+    permutations: int | None = None,
+    antithetic: bool | None = None,
     rng: RandomSource | None = None,
 ) -> PerAgent | Estimate:
     """Shapley value of each agent, Eq. (3) of the paper.
@@ -90,7 +77,12 @@ def shapley_values(
         Relative error allowed to each entry, > 0; for quadrature alone. The rule is then chosen for it and compared
         with a finer one. Left out, the rule is made for 1e-14 and not compared.
     permutations : int
-        Sample size of ``"permutation"``, at least 2.
+        Sample size of ``"permutation"``, at least 30; 1000 if left out. The intervals of 30 cover 92 to 95 % where
+        they should cover 95 %, those of 100 and more 94 to 96 %.
+    antithetic : bool
+        For ``"permutation"``: make every second order the reverse of the one before. Never worse where a coalition
+        adds the less to others the larger it is, as with all payoffs of the paper; 2 to 10 times fewer orders then
+        give the same error. False if left out, as in Eq. (27) of the paper.
     rng : int or Generator
         Seed or generator; needed by ``"permutation"`` and by it alone.
 
@@ -102,7 +94,8 @@ def shapley_values(
     Raises
     ------
     ValueError
-        If ``s`` is not a profile of the game, the method does not fit the game, or ``tol`` is not reached.
+        If ``s`` is not a profile of the game, the method does not fit the game, an argument does not fit the method,
+        or ``tol`` is not reached.
 
     Examples
     --------
@@ -116,7 +109,8 @@ def shapley_values(
     True
     """
     if method == "permutation":
-        return _sample(game, s, permutations, rng, orders.marginal_contributions)
+        return orders.estimate(game, s, orders.marginal_contributions, tol, permutations, antithetic, rng)
+    orders.refuse_arguments(method, permutations=permutations, antithetic=antithetic, rng=rng)
     if choose_method(game, method, tol) == "quadrature":
         return _rowwise(game, s, lambda x: _integrate(game, x, CoalitionIntegrals.values, tol))
     return _rowwise(game, s, lambda x: enumeration.exact_values(game.payoff, x))
@@ -126,7 +120,7 @@ def shapley_values(
 def shapley_gradient(game: Game, s: ArrayLike, *, method: Method = "auto", tol: float | None = ...) -> PerAgent: ...
 @overload
 def shapley_gradient(
-    game: Game, s: ArrayLike, *, method: Literal["permutation"], permutations: int = ..., rng: RandomSource
+    game: Game, s: ArrayLike, *, method: Literal["permutation"], permutations: int = ..., antithetic: bool = ..., rng: RandomSource
 ) -> Estimate: ...
 def shapley_gradient(
     game: Game,
@@ -134,7 +128,8 @@ def shapley_gradient(
     *,
     method: str = "auto",
     tol: float | None = None,
-    permutations: int = 1000,
+    permutations: int | None = None,
+    antithetic: bool | None = None,
     rng: RandomSource | None = None,
 ) -> PerAgent | Estimate:
     r"""Derivative of each agent's Shapley value in her own contribution, ``d phi_i / d s_i``.
@@ -150,7 +145,8 @@ def shapley_gradient(
     array([0.154, 0.435, 1.196])
     """
     if method == "permutation":
-        return _sample(game, s, permutations, rng, orders.marginal_gradients)
+        return orders.estimate(game, s, orders.marginal_gradients, tol, permutations, antithetic, rng)
+    orders.refuse_arguments(method, permutations=permutations, antithetic=antithetic, rng=rng)
     if choose_method(game, method, tol) == "quadrature":
         return _rowwise(game, s, lambda x: _integrate(game, x, CoalitionIntegrals.own_gradient, tol))
     return _rowwise(game, s, lambda x: enumeration.exact_gradient(game.payoff, x))
@@ -160,7 +156,7 @@ def shapley_gradient(
 def shapley_potential(game: Game, s: ArrayLike, *, method: Method = "auto", tol: float | None = ...) -> Array: ...
 @overload
 def shapley_potential(
-    game: Game, s: ArrayLike, *, method: Literal["permutation"], permutations: int = ..., rng: RandomSource
+    game: Game, s: ArrayLike, *, method: Literal["permutation"], permutations: int = ..., antithetic: bool = ..., rng: RandomSource
 ) -> Estimate: ...
 def shapley_potential(
     game: Game,
@@ -168,7 +164,8 @@ def shapley_potential(
     *,
     method: str = "auto",
     tol: float | None = None,
-    permutations: int = 1000,
+    permutations: int | None = None,
+    antithetic: bool | None = None,
     rng: RandomSource | None = None,
 ) -> Array | Estimate:
     """The potential ``P(s)`` whose own differences are the Shapley values; see the head of this module.
@@ -186,7 +183,8 @@ def shapley_potential(
     True
     """
     if method == "permutation":
-        return _sample(game, s, permutations, rng, orders.coalition_averages)
+        return orders.estimate(game, s, orders.coalition_averages, tol, permutations, antithetic, rng)
+    orders.refuse_arguments(method, permutations=permutations, antithetic=antithetic, rng=rng)
     if choose_method(game, method, tol) == "quadrature":
         return _rowwise(game, s, lambda x: _integrate(game, x, CoalitionIntegrals.potential, tol))
     return _rowwise(game, s, lambda x: enumeration.exact_potential(game.payoff, x))
@@ -260,7 +258,7 @@ def choose_method(game: Game, method: str, tol: float | None = None) -> str:
     if reason:
         raise ValueError(
             f'method="{method}" does not fit this game: {reason}. '
-            'Use method="permutation" with an rng for an estimate with standard errors'
+            'Use method="permutation" with an rng for an estimate with standard errors; an equilibrium takes rng=, too'
         )
     return chosen
 
@@ -271,17 +269,3 @@ def _rowwise(game: Game, s: ArrayLike, function: Callable[[Profile], Array]) -> 
     rows = [function(row) for row in profile.reshape(-1, game.n_agents)]
     shape = (rows[0] if rows else function(np.zeros(game.n_agents))).shape
     return np.array(rows).reshape((*profile.shape[:-1], *shape))
-
-
-def _sample(
-    game: Game,
-    s: ArrayLike,
-    permutations: int,
-    rng: RandomSource | None,
-    statistic: Callable[[Payoff, Profile, Order], Array],
-) -> Estimate:
-    profile = game.one_profile(s)
-    count = as_count("permutations", permutations, minimum=2)
-    if rng is None:
-        raise ValueError('method="permutation" needs rng: a seed or a numpy Generator')
-    return Estimate(*orders.sample_orders(game.payoff, profile, count, as_generator(rng), statistic))
