@@ -44,27 +44,29 @@ def _best_share(game: Game, surplus: Surplus, directions: Array) -> Array:
 
     def best(which: np.ndarray, t: Array) -> tuple[Array, Array]:
         """The best of ``t[m, k]`` for the directions named, and what is gained there."""
-        s = np.minimum(t[:, :, None] * directions[which, None, :], game.upper)  # (m, k, n)
-        gain = surplus(s) - empty - (game.cost.values(s).sum(axis=-1) - unpaid)
+        gain = np.empty(t.shape)
+        for part in surplus.chunks(*t.shape):
+            s = np.minimum(t[part, :, None] * directions[which[part], None, :], game.upper)  # (m, k, n)
+            gain[part] = surplus(s) - empty - (game.cost.values(s).sum(axis=-1) - unpaid)
         at = gain.argmax(axis=1)[:, None]
         return np.take_along_axis(t, at, axis=1)[:, 0], np.take_along_axis(gain, at, axis=1)[:, 0]
 
-    everybody, near, far = np.arange(len(directions)), np.arange(-_NEAR, _NEAR + 1), np.arange(_NEAR, _FAR + 1)
+    everybody, near, far = np.arange(len(directions)), np.arange(-_NEAR, _NEAR + 1.0), np.arange(_NEAR, _FAR + 1.0)
     share, gain = best(everybody, np.tile(4.0**near, (len(directions), 1)))
     for further, powers in ((gain <= 0.0, -far), ((gain > 0.0) & (share == 4.0**_NEAR), far)):
         which = np.flatnonzero(further)
         share[which], gain[which] = best(which, np.tile(4.0**powers, (len(which), 1)))
     which = np.flatnonzero(gain > 0.0)
     for ratio in (4.0, 2.0, 1.3, 1.1, 1.03):
-        share[which], _ = best(which, share[which, None] * ratio ** np.linspace(-1.0, 1.0, 9))
+        share[which], _ = best(which, share[which, None] * np.asarray(ratio ** np.linspace(-1.0, 1.0, 9), dtype=float))
     return np.where(gain > 0.0, share, 0.0)
 
 
 def deviation_grid(s: Profile, reach: PerAgent, upper: PerAgent) -> Array:
     """Deviations of every agent, shape (n, P): 0 first; ``s`` fills up where an agent has fewer than P.
 
-    They lie at distances from ``s`` that grow by a half each, from a hundredth of it, or of a hundredth of ``reach``, up
-    to her capacity or 64 times the larger of ``s`` and ``reach``.
+    They lie at distances from ``s`` that grow by a half each, from a hundredth of it, or of a hundredth of ``reach``,
+    up to her capacity or 64 times the larger of ``s`` and ``reach``.
     """
     furthest = np.where(np.isfinite(upper), upper, _BEYOND * np.maximum(s, reach))
     unit = 0.01 * np.maximum(s, 0.01 * np.minimum(reach, furthest))

@@ -70,7 +70,6 @@ class ConvergenceError(RuntimeError):
             left = f"at most {best.regret_bound:.3g} with probability {best.level:g} (estimate {left})"
         super().__init__(
             f"no equilibrium to within tol={tol:g} was found: the best point, by {best.method}, leaves a regret of "
-            f"{left}. "
-            + (advice or 'Try another start, a larger tol, or on_failure="return" to get that point')
+            f"{left}. " + (advice or 'Try another start, a larger tol, or on_failure="return" to get that point')
         )
         self.best = best

@@ -7,7 +7,7 @@ then bound what any agent still gains by deviating. If that is too much, both sa
 
 from __future__ import annotations
 
-from itertools import count
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,12 +21,12 @@ from fedshap.game import Game
 from fedshap.shapley.sampled_potential import SampledPotential, Surplus, balanced_coalitions
 
 DEFAULT_TOL = 0.01
-"""Largest bound accepted on the regret, relative to the largest payoff, cost or payment, if the caller names none."""
+"""Largest bound accepted on the regret if the caller names none, relative to the largest payoff gained or cost borne."""
 
 DEFAULT_EVALUATIONS = 30_000_000
 
-_LAPS = 64  # coalitions that each agent is in, in the first sample
-_ORDERS = 8  # of each replicate of the first sample that judges
+_COALITIONS = 64  # that each agent is in, in the first sample
+_DRAWS = 8  # of coalitions for each agent in each replicate of the first sample that judges
 _GROWTH = 4  # of the samples from one stage to the next
 
 
@@ -50,7 +50,7 @@ def find(
     generator : Generator
         Source of all coalitions.
     tol : float
-        Largest bound on the regret accepted, relative to the largest payoff gained, cost or payment of any agent.
+        Largest bound on the regret accepted, relative to the largest payoff gained or cost borne by any agent.
     level : float
         Probability with which the bound is to hold, in (0, 1).
     evaluations : int
@@ -76,30 +76,32 @@ def find(
     *What is bounded.* With probability ``level`` no agent gains more than ``regret_bound`` by moving to any point of a
     grid: 0, her capacity (or 64 times the larger of what she gives and of what she would give alone), and distances
     from what she gives that start at a hundredth of it and grow by a half from one to the next. If the payoffs are
-    declared concave, the bound is stretched so that it holds between and, without capacities, beyond these points as
-    well; only moves within that hundredth are not seen, and they gain at most a ten-thousandth of what a whole one does.
+    declared concave, the bound is stretched so that it holds between these points and beyond them as well. Moves of
+    less than a hundredth are not searched.
 
-    *What is assumed.* That the means of 32 independent samples are normal enough for Student's t far out in its tail:
-    finite variances, and no coalition that matters so rarely that none of the thousands drawn shows it. All agents,
+    *What is assumed.* That means of samples are normal enough for Student's t with 31 degrees of freedom, far out in
+    its tail: finite variances, and no coalition that matters so rarely that none of those drawn shows it. All agents,
     all deviations and both looks at the data share the risk by Bonferroni's inequality; the k-th stage has
     ``(1 - level) / 2^k`` of it, so that stopping early costs nothing of the level.
 
     *Kinks.* Differences look forward. At a kinked maximum the search may stop beside it; the bound says how far.
     """
-    level, evaluations = as_level(level), as_count("evaluations", evaluations)
-    search = _Search(game, generator, level, tol, progress)
-    s, best = start, None
-    for stage in count():
-        spent = search.surplus.evaluations
-        found, accepted = search.stage(stage, s)
-        s = found.contributions
-        best = found if best is None or found.regret_bound < best.regret_bound else best
-        next_stage = _GROWTH * (search.surplus.evaluations - spent)
-        if accepted or search.surplus.evaluations + next_stage > evaluations:
-            break
-    if not accepted and on_failure == "raise":
-        raise ConvergenceError(best, tol, _advice(search.surplus.evaluations, next_stage))
-    return best
+    search = _Search(game, generator, as_level(level), tol, progress)
+    evaluations = as_count("evaluations", evaluations)
+    best, last = search.stage(start), None
+    while best.excess > tol and search.expected <= evaluations:
+        last = search.stage(best.record.contributions if last is None else last.record.contributions)
+        best = min(best, last, key=lambda judged: judged.excess)
+    if best.excess > tol and on_failure == "raise":
+        raise ConvergenceError(best.record, tol, search.advice())
+    return best.record
+
+
+class _Judged(NamedTuple):
+    """A point, and its bound relative to the scale of the game there."""
+
+    excess: float
+    record: Equilibrium
 
 
 class _Search:
@@ -111,27 +113,40 @@ class _Search:
         self.game, self.generator, self.level, self.tol, self.progress = game, generator, level, tol, progress
         self.surplus = Surplus(game.payoff)
         self.reach = own_reach(game, self.surplus)
-        self.iterations = 0
+        self.iterations = self.stages = 0
+        #: Evaluations at the end of the next stage, as far as one can tell.
+        self.expected = 0
 
-    def stage(self, number: int, start: Profile | None) -> tuple[Equilibrium, bool]:
-        """Fit a point to one sample and judge it by another; say whether it is accepted."""
-        game, size = self.game, _GROWTH**number
-        members = balanced_coalitions(game.n_agents, _LAPS * size, self.generator)
-        sample = SampledGame(game, SampledPotential(self.surplus, members), self.reach, self.progress, self.iterations)
+    def stage(self, start: Profile | None) -> _Judged:
+        """Fit a point to one sample and judge it by another."""
+        game, size, before = self.game, _GROWTH**self.stages, self.surplus.evaluations
+        coalitions = balanced_coalitions(game.n_agents, _COALITIONS * size, self.generator)
+        potential = SampledPotential(self.surplus, *coalitions)
+        sample = SampledGame(game, potential, self.reach, self.progress, self.iterations)
         s = sample.solve(start, 0.1 * self.tol * _scale(game, self.reach))
-        self.iterations = sample.iterations
-        target = self.tol * _scale(game, s)
+        scale = _scale(game, s)
         judged = sampled_regret(
             game,
             self.surplus,
             s,
             self.reach,
-            orders=_ORDERS * size,
-            risk=(1.0 - self.level) / 2.0 ** (number + 1),
-            target=target,
+            draws=_DRAWS * size,
+            risk=(1.0 - self.level) / 2.0 ** (self.stages + 1),
+            target=self.tol * scale,
             generator=self.generator,
         )
-        return self._record(s, judged), judged.bound <= target
+        self.iterations, self.stages = sample.iterations, self.stages + 1
+        self.expected = self.surplus.evaluations + _GROWTH * (self.surplus.evaluations - before)
+        excess = judged.bound / scale if scale > 0.0 else np.inf if judged.bound > 0.0 else 0.0
+        return _Judged(float(excess), self._record(s, judged))
+
+    def advice(self) -> str:
+        """What would bring the search on."""
+        made, more = self.surplus.evaluations, self.expected - self.surplus.evaluations
+        return (
+            f"{made} evaluations were made; the next stage, of samples {_GROWTH} times as large, takes about {more} "
+            f'more: pass evaluations={self.expected} or more, a larger tol, or on_failure="return"'
+        )
 
     def _record(self, s: Profile, judged: SampledRegret) -> Equilibrium:
         return Equilibrium(
@@ -155,10 +170,3 @@ def _scale(game: Game, s: Profile) -> float:
     payoffs = game.payoff.values(np.stack([s, np.zeros_like(s)]))
     costs = game.cost.values(s) - game.cost.values(np.zeros_like(s))
     return float(max(np.abs(payoffs[0] - payoffs[1]).max(), costs.max()))
-
-
-def _advice(made: int, next_stage: int) -> str:
-    return (
-        f"{made} evaluations were made; the next stage, of samples {_GROWTH} times as large, takes about {next_stage} "
-        f'more: pass evaluations={made + next_stage} or more, a larger tol, or on_failure="return"'
-    )

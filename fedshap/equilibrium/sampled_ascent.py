@@ -88,7 +88,11 @@ class SampledGame:
             gain = gains.max() - gains[x == s[i]][0]
             if gain > least:
                 s = moved(s, i, self._refined(s, i, x, int(gains.argmax())))
-        return None if s is before else s
+        if s is before:
+            return None
+        self.iterations += 1
+        tell(self.progress, self.iterations, s - before, s)
+        return s
 
     def _refined(self, s: Profile, i: int, x: Array, at: int) -> float:
         """The best point between the neighbours of ``x[at]``, by ever finer grids."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from fedshap._types import Array, PerAgent, Profile
+from fedshap._types import Agents, Array, PerAgent, Profile
+from fedshap._validation import everybody
 from fedshap.equilibrium.reach import deviation_grid
 from fedshap.game import Game
 from fedshap.mechanisms.base import costs_of
-from fedshap.shapley.sampled_potential import Surplus, with_own
+from fedshap.shapley.sampled_potential import SizeClass, Surplus, size_classes
 
 REPLICATES = 32
-"""Independent samples of orders, from whose spread the errors are estimated."""
+"""Independent samples, from whose spread the errors are estimated."""
 
 _CHUNK = 1 << 20  # places of agents in orders drawn at once: 8 MB
 
@@ -43,44 +45,47 @@ def sampled_regret(
     s: Profile,
     reach: PerAgent,
     *,
-    orders: int,
+    draws: int,
     risk: float,
     target: float,
     generator: np.random.Generator,
 ) -> SampledRegret:
     r"""Bound the gains of all deviations from a profile, with probability ``1 - risk``.
 
-    In an order of the agents, agent i who joins the coalition X before her gains
+    When she joins the coalition X, agent i gains
 
     .. math:: A(s[X], x_i) - A(s[X], s_i) - c_i(x_i) + c_i(s_i)
 
-    by giving ``x_i`` instead of ``s_i``. Its mean over orders is what she gains in the game. It is estimated for all
-    agents by the same orders, and for each agent on a grid of ``x_i``: her bounds, and distances from ``s_i`` that
-    grow by a half from one to the next. The mean plus Student's quantile at ``risk / 2``, divided by the number of
-    all deviations (Bonferroni), times the standard error bounds all of them at once. Agents whose bound exceeds
-    ``target`` are then sampled again, with twice the evaluations among them, at the other half of the risk.
+    by giving ``x_i`` instead of ``s_i``. What she gains in the game is the mean over X: sizes 0..n-1 are equally
+    likely, and so are the coalitions of a size. It is estimated without bias, class by class of sizes
+    (`size_classes`), on a grid of ``x_i`` (`deviation_grid`). The mean of 32 independent replicates plus Student's
+    quantile at ``risk / 2``, divided by the number of all deviations of all agents (Bonferroni), times the standard
+    error bounds all gains at once. Agents whose bound exceeds ``target`` are then sampled again, with twice the
+    evaluations among them, at the other half of the risk.
 
     Parameters
     ----------
-    orders : int
-        Orders in each of the 32 replicates of the first sample: up to n rotations of one, so that every agent takes
-        places spread evenly over it, then of further ones.
+    draws : int
+        Coalitions that each replicate of the first sample draws for each agent.
     """
     deviations = deviation_grid(s, reach, game.upper)
-    everybody = np.arange(game.n_agents)
-    gains = _replicates(game, surplus, s, deviations, everybody, orders, generator)
+    gains = _replicates(game, surplus, s, deviations, None, draws, generator)
     first = _bounds(game, s, deviations, gains, risk / 2.0)
     mean = gains.mean(axis=0)
     left = np.flatnonzero(first > target)
     bounds = first.copy()
     if len(left):
-        more = 2 * orders * game.n_agents // len(left)
+        more = 2 * draws * game.n_agents // len(left)
         again = _replicates(game, surplus, s, deviations[left], left, more, generator)
         bounds[left] = np.minimum(first[left], _bounds(game, s, deviations[left], again, risk / 2.0, left))
         mean[left] = again.mean(axis=0)
     # The first column is to give nothing: what that loses but for the costs saved is her Shapley value.
     saved = game.cost.values(s) - game.cost.values(np.zeros_like(s))
     values = saved - gains[:, :, 0]  # (replicates, n)
+    # They add up to the surplus: what is left over goes evenly to all who contribute, in each replicate.
+    added = float(surplus(s) - surplus(np.zeros_like(s)))
+    giving = s > 0.0
+    values += np.where(giving, (added - values.sum(axis=1, keepdims=True)) / max(int(giving.sum()), 1), 0.0)
     return SampledRegret(
         regret=max(float(mean.max()), 0.0),
         bound=float(bounds.max()),
@@ -94,55 +99,57 @@ def _replicates(
     surplus: Surplus,
     s: Profile,
     deviations: Array,
-    agents: np.ndarray,
-    orders: int,
+    agents: Agents,
+    draws: int,
     generator: np.random.Generator,
 ) -> Array:
     """Gains of ``agents[m]`` at ``deviations[m, p]``, averaged within each replicate: shape (replicates, m, P)."""
-    gains = np.zeros((REPLICATES, *deviations.shape))
-    rotations = min(orders, game.n_agents)
-    heads = orders // rotations
-    block = max(1, _CHUNK // (REPLICATES * rotations * game.n_agents))
-    for first in range(0, heads, block):
-        ranks = _ranks(game.n_agents, min(block, heads - first), rotations, generator)
-        for m, i in enumerate(agents):
-            tried = np.flatnonzero(deviations[m] != s[i])
-            x = np.append(s[i], deviations[m, tried])
-            worth = _joined(surplus, s, ranks < ranks[:, :, i, None], int(i), x)  # (replicates, orders, x)
-            gains[:, m, tried] += (worth[:, :, 1:] - worth[:, :, :1]).sum(axis=1)
-    gains /= rotations * heads
-    return gains - (costs_of(game, deviations, agents) - costs_of(game, s[agents, None], agents))
+    gains, who = np.zeros((REPLICATES, *deviations.shape)), everybody(game.n_agents, agents)
+    for sizes in size_classes(game.n_agents, draws):
+        # Where an agent has one such coalition only, all replicates would find the same.
+        replicates = REPLICATES if 1 < sizes.smallest < game.n_agents else 1
+        for places, joining in _orders(game.n_agents, sizes, replicates, generator):
+            for m, i in enumerate(who):
+                tried = np.flatnonzero(deviations[m] != s[i])
+                # The first joining - 1 of the others are there before her, wherever she stands herself.
+                there = places - (places > places[:, i, None]) < joining[:, None] - 1
+                worth = surplus.joined(there * s, int(i), np.append(s[i], deviations[m, tried]))
+                gained = (worth[:, 1:] - worth[:, :1]).reshape(replicates, -1, len(tried)).sum(axis=1)
+                gains[:, m, tried] += sizes.share / sizes.draws * gained
+    return gains - (costs_of(game, deviations, agents) - costs_of(game, s[who, None], agents))
 
 
-def _joined(surplus: Surplus, s: Profile, before: np.ndarray, agent: int, x: Array) -> Array:
-    """Surplus of the coalitions ``before``, shape (..., n), joined by an agent who gives each of ``x``: (..., P)."""
-    coalitions = before.reshape(-1, len(s))
-    worth = np.empty((len(coalitions), len(x)))
-    for part in surplus.chunks(len(coalitions), len(x)):
-        worth[part] = surplus(with_own(coalitions[part] * s, agent, x))
-    return worth.reshape(*before.shape[:-1], len(x))
+def _orders(
+    n: int, sizes: SizeClass, replicates: int, generator: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Every agent's place in random orders, and how many are to be there with her: (B, n) and (B,), in batches.
+
+    Each batch holds as many orders of one replicate as of another, one after the other. Every second order is the one
+    before it reversed: who was there early is late, so that the two coalitions share few.
+    """
+    joining = np.stack([sizes.sizes(generator) for _ in range(replicates)])  # (replicates, draws)
+    batch = 2 * max(1, _CHUNK // (2 * replicates * n))
+    for first in range(0, sizes.draws, batch):
+        part = joining[:, first : first + batch]
+        heads = (part.shape[1] + 1) // 2
+        places = generator.permuted(np.tile(np.arange(n), (replicates * heads, 1)), axis=1).reshape(replicates, -1, n)
+        paired = np.stack([places, n - 1 - places], axis=2).reshape(replicates, -1, n)[:, : part.shape[1]]
+        yield paired.reshape(-1, n), part.reshape(-1)
 
 
-def _ranks(n: int, heads: int, rotations: int, generator: np.random.Generator) -> np.ndarray:
-    """Every agent's place in random orders, each with its rotations, shape (replicates, heads * rotations, n)."""
-    places = generator.permuted(np.tile(np.arange(n), (REPLICATES * heads, 1)), axis=1)
-    turns = (n * (np.arange(rotations) + generator.uniform(size=(len(places), 1))) / rotations).astype(int)
-    return ((places[:, None, :] + turns[:, :, None]) % n).reshape(REPLICATES, -1, n)
-
-
-def _bounds(
-    game: Game, s: Profile, deviations: Array, gains: Array, risk: float, agents: np.ndarray | None = None
-) -> PerAgent:
+def _bounds(game: Game, s: Profile, deviations: Array, gains: Array, risk: float, agents: Agents = None) -> PerAgent:
     """What no gain of each agent exceeds, shape (m,)."""
     from scipy.special import stdtrit
 
-    own = (s if agents is None else s[agents])[:, None]
+    who = everybody(game.n_agents, agents)
+    own = s[who, None]
     tried = deviations != own
     quantile = -float(stdtrit(REPLICATES - 1, risk / max(int(tried.sum()), 1)))
     error = gains.std(axis=0, ddof=1) / np.sqrt(REPLICATES)
     upper = np.where(tried, np.maximum(gains.mean(axis=0) + quantile * error, 0.0), 0.0)
     if game.payoff.concave:
-        upper = upper * _stretch(deviations - own)
+        rising = np.isinf(game.upper[who]) & (upper[:, -1] > 0.0)  # nothing known of what lies beyond
+        upper = np.where(rising[:, None], np.inf, upper * _stretch(deviations - own))
     return upper.max(axis=1)
 
 

@@ -51,7 +51,13 @@ Method: TypeAlias = Literal["auto", "exact", "quadrature"]
 def shapley_values(game: Game, s: ArrayLike, *, method: Method = "auto", tol: float | None = ...) -> PerAgent: ...
 @overload
 def shapley_values(
-    game: Game, s: ArrayLike, *, method: Literal["permutation"], permutations: int = ..., antithetic: bool = ..., rng: RandomSource
+    game: Game,
+    s: ArrayLike,
+    *,
+    method: Literal["permutation"],
+    permutations: int = ...,
+    antithetic: bool = ...,
+    rng: RandomSource,
 ) -> Estimate: ...
 def shapley_values(
     game: Game,
@@ -120,7 +126,13 @@ def shapley_values(
 def shapley_gradient(game: Game, s: ArrayLike, *, method: Method = "auto", tol: float | None = ...) -> PerAgent: ...
 @overload
 def shapley_gradient(
-    game: Game, s: ArrayLike, *, method: Literal["permutation"], permutations: int = ..., antithetic: bool = ..., rng: RandomSource
+    game: Game,
+    s: ArrayLike,
+    *,
+    method: Literal["permutation"],
+    permutations: int = ...,
+    antithetic: bool = ...,
+    rng: RandomSource,
 ) -> Estimate: ...
 def shapley_gradient(
     game: Game,
@@ -156,7 +168,13 @@ def shapley_gradient(
 def shapley_potential(game: Game, s: ArrayLike, *, method: Method = "auto", tol: float | None = ...) -> Array: ...
 @overload
 def shapley_potential(
-    game: Game, s: ArrayLike, *, method: Literal["permutation"], permutations: int = ..., antithetic: bool = ..., rng: RandomSource
+    game: Game,
+    s: ArrayLike,
+    *,
+    method: Literal["permutation"],
+    permutations: int = ...,
+    antithetic: bool = ...,
+    rng: RandomSource,
 ) -> Estimate: ...
 def shapley_potential(
     game: Game,
