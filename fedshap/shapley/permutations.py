@@ -63,16 +63,25 @@ def sample_orders(
     With ``antithetic`` every second order is the one before it reversed, and pairs are what is independent.
     """
     draws = count // 2 if antithetic else count
+    block = max(1, _CHUNK // len(s))
     mean = spread = largest = np.zeros(())
-    for k in range(1, draws + 1):
-        order = generator.permutation(len(s))
-        draw = statistic(payoff, s, order)
-        if antithetic:
-            draw = (draw + statistic(payoff, s, order[::-1])) / 2.0
-        before, mean = mean, mean + (draw - mean) / k  # Welford's recursion: one draw in memory at a time
-        spread, largest = spread + (draw - before) * (draw - mean), np.maximum(largest, np.abs(draw).max())
+    for done in range(0, draws, block):
+        part = np.array([_draw(payoff, s, generator, statistic, antithetic) for _ in range(min(block, draws - done))])
+        moved = part.mean(axis=0) - mean  # Chan's rule: two parts of a sample make one, none kept
+        mean = mean + moved * (len(part) / (done + len(part)))
+        spread = spread + ((part - part.mean(axis=0)) ** 2).sum(axis=0)
+        spread = spread + moved**2 * (done * len(part) / (done + len(part)))
+        largest = np.maximum(largest, np.abs(part).max())
     error = np.sqrt(spread / (draws - 1.0) / draws)
     return mean, np.where(_settled(s, statistic), 0.0, _never_zero(error, largest, draws)), draws - 1
+
+
+def _draw(
+    payoff: Payoff, s: Profile, generator: np.random.Generator, statistic: Statistic, antithetic: bool
+) -> Array:
+    order = generator.permutation(len(s))
+    draw = statistic(payoff, s, order)
+    return (draw + statistic(payoff, s, order[::-1])) / 2.0 if antithetic else draw
 
 
 def _settled(s: Profile, statistic: Statistic) -> Array:
@@ -100,8 +109,8 @@ def marginal_contributions(payoff: Payoff, s: Profile, order: Order) -> PerAgent
 def marginal_gradients(payoff: Payoff, s: Profile, order: Order) -> PerAgent:
     """Derivative of what each agent adds in her own contribution."""
     slopes = np.empty(len(s))
-    for last, profiles in _growing(s, order):
-        slopes[last] = payoff.total_slopes(profiles, last)
+    for count, profiles in _growing(s, order, smallest=1):
+        slopes[order[count - 1]] = payoff.total_slopes(profiles, order[count - 1])
     return slopes
 
 
@@ -113,18 +122,14 @@ def coalition_averages(payoff: Payoff, s: Profile, order: Order) -> Array:
 
 def _surpluses(payoff: Payoff, s: Profile, order: Order) -> Array:
     """``A(s[first k])`` for k = 0..n, shape (n + 1,)."""
-    chunks = [payoff.total(profiles) for _, profiles in _growing(s, order)]
-    return np.concatenate([[float(payoff.total(np.zeros_like(s)))], *chunks])
+    return np.concatenate([payoff.total(profiles) for _, profiles in _growing(s, order, smallest=0)])
 
 
-def _growing(s: Profile, order: Order) -> Iterator[tuple[Order, Array]]:
-    """Profiles along an order, a chunk of rows at a time: s restricted to the first k agents, and who came last."""
-    here = np.zeros_like(s)
+def _growing(s: Profile, order: Order, smallest: int) -> Iterator[tuple[Order, Array]]:
+    """s restricted to the first k agents of an order, for k from ``smallest`` to n, a chunk of rows at a time."""
+    rank = np.empty(len(s), dtype=int)
+    rank[order] = np.arange(len(s))
     rows = max(1, _CHUNK // len(s))
-    for first in range(0, len(s), rows):
-        joining = order[first : first + rows]
-        there = np.tile(here, (len(joining), 1))
-        later, column = np.tril_indices(len(joining))
-        there[later, joining[column]] = s[joining[column]]
-        here = there[-1].copy()
-        yield joining, there
+    for first in range(smallest, len(s) + 1, rows):
+        count = np.arange(first, min(first + rows, len(s) + 1))
+        yield count, np.where(rank < count[:, None], s, 0.0)
