@@ -21,7 +21,7 @@ from fedshap.game import Game
 from fedshap.shapley.sampled_potential import SampledPotential, Surplus, balanced_coalitions
 
 DEFAULT_TOL = 0.01
-"""Largest bound accepted on the regret if the caller names none, relative to the largest payoff gained or cost borne."""
+"""Largest bound accepted on the regret, relative to the largest payoff gained or cost borne, if none is named."""
 
 DEFAULT_EVALUATIONS = 30_000_000
 

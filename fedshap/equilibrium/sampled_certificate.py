@@ -114,8 +114,8 @@ def _replicates(
                 # The first joining - 1 of the others are there before her, wherever she stands herself.
                 there = places - (places > places[:, i, None]) < joining[:, None] - 1
                 worth = surplus.joined(there * s, int(i), np.append(s[i], deviations[m, tried]))
-                gained = (worth[:, 1:] - worth[:, :1]).reshape(replicates, -1, len(tried)).sum(axis=1)
-                gains[:, m, tried] += sizes.share / sizes.draws * gained
+                gained = (worth[:, 1:] - worth[:, :1]).reshape(replicates, len(joining) // replicates, len(tried))
+                gains[:, m, tried] += sizes.share / sizes.draws * gained.sum(axis=1)
     return gains - (costs_of(game, deviations, agents) - costs_of(game, s[who, None], agents))
 
 

@@ -76,9 +76,7 @@ def sample_orders(
     return mean, np.where(_settled(s, statistic), 0.0, _never_zero(error, largest, draws)), draws - 1
 
 
-def _draw(
-    payoff: Payoff, s: Profile, generator: np.random.Generator, statistic: Statistic, antithetic: bool
-) -> Array:
+def _draw(payoff: Payoff, s: Profile, generator: np.random.Generator, statistic: Statistic, antithetic: bool) -> Array:
     order = generator.permutation(len(s))
     draw = statistic(payoff, s, order)
     return (draw + statistic(payoff, s, order[::-1])) / 2.0 if antithetic else draw
