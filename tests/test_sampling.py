@@ -62,6 +62,23 @@ def test_standard_errors_and_intervals_are_the_spread_over_seeds(
     assert {run.degrees_of_freedom for run in runs} == {(orders // 2 if antithetic else orders) - 1}
 
 
+@pairing
+def test_mean_and_error_are_those_of_the_draws(antithetic: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The textbook's mean and standard error over all draws at once, whatever the blocks they were taken in."""
+    payoff, s = random_cases(4, seed=41)[1].payoff, np.array(FOUR)
+    rng, draws = np.random.default_rng(8), []
+    for _ in range(30 // (1 + antithetic)):
+        order = rng.permutation(4)
+        both = [permutations.marginal_contributions(payoff, s, way) for way in (order, order[::-1])]
+        draws.append(np.mean(both, axis=0) if antithetic else both[0])
+    for chunk in (4, 12, 1 << 18):
+        monkeypatch.setattr(permutations, "_CHUNK", chunk)
+        options = {"method": "permutation", "permutations": 30, "antithetic": antithetic, "rng": 8}
+        values, errors = fs.shapley_values(game_of(payoff), s, **options)
+        assert_allclose(values, np.mean(draws, axis=0), rtol=1e-12)
+        assert_allclose(errors, stats.sem(draws, axis=0), rtol=1e-10)
+
+
 def test_intervals_of_200_permutations_cover_94_to_96_percent() -> None:
     """App. E's thirty agents: of 6,000 intervals, the share that covers is known to about 0.4 points."""
     weights = [[3.1e-3, 4.7e-4, 4.4e-4], [6.7e-4, 1.9e-3, 6.5e-4], [9.3e-4, 8.3e-4, 2.1e-3]]
