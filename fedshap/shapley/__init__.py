@@ -1,7 +1,8 @@
 """What did each agent add? Shapley values of a federation, their own-gradients and the potential behind them.
 
 ``values`` is the door: it picks enumeration, quadrature or random orders. The rooms behind it are ``enumeration`` (all
-coalitions), ``permutations`` (random orders), ``quadrature`` (integrals over random coalitions of an exponential
+coalitions), ``permutations`` (random orders) with ``estimates`` (what they hand over), ``sampled_potential`` (a sample
+of coalitions that solvers can maximise over), ``quadrature`` (integrals over random coalitions of an exponential
 mixture) with ``compression`` (many agents as a few points), ``expansion`` and ``deviations`` (what solvers and
 certificates ask for), and ``aumann_shapley`` (the limit of many small agents).
 """
