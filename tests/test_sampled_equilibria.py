@@ -201,18 +201,19 @@ def test_a_single_bound_holds_at_its_level(monkeypatch: pytest.MonkeyPatch) -> N
     assert abs(held - 0.9) <= 4.0 * 0.0173
 
 
-def test_with_concave_payoffs_the_bound_holds_between_the_grid_points() -> None:
-    """One agent short of her peak, which lies between two points: only the stretched bound must cover it."""
-    law = common(np.full(25, 0.5))
-    s = np.zeros(25)
-    s[0] = 1.0
-    peak = fs.regret(law, SHAP, s)
-    for seed in range(5):
-        assert judge(plain(law, concave=True), s, seed).bound >= peak
-    from fedshap.equilibrium.sampled_certificate import _stretch
+def test_with_concave_payoffs_the_bound_holds_between_the_grid_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Her peak lies between two points of a coarse grid: only the stretched bound may, and must, cover it."""
+    from fedshap.equilibrium import sampled_certificate
 
+    law, s = common(np.full(5, 0.5)), np.array([1.0, 0.0, 0.0, 0.0, 0.0])
+    coarse = np.tile(s[:, None], 3)
+    coarse[0, :2] = 1.5, 9.0  # alone with 5 (1 - 1/(1 + x)) - x/2, she does best at sqrt(10) - 1
+    monkeypatch.setattr(sampled_certificate, "deviation_grid", lambda *_: coarse)
+    peak = fs.regret(law, SHAP, s)
+    assert judge(plain(law), s, 0).bound < 0.8 * peak
+    assert judge(plain(law, concave=True), s, 0).bound >= peak
     moves = np.array([[-1.0, -0.5, 0.0, 0.25, 1.0]])
-    assert_allclose(_stretch(moves), [[1.0, 2.0, 1.0, 4.0, 1.0]])
+    assert_allclose(sampled_certificate._stretch(moves), [[1.0, 2.0, 1.0, 4.0, 1.0]])
 
 
 def test_beyond_the_grid_nothing_is_promised_of_a_gain_that_still_rises() -> None:

@@ -29,8 +29,8 @@ from fedshap.equilibrium.reach import own_reach
 from fedshap.equilibrium.sampled_ascent import SampledGame
 from fedshap.shapley.sampled_potential import SampledPotential, Surplus, balanced_coalitions
 
-SEEDS = range(5)
-STAGES = {30: 3, 100: 3}
+SEEDS = range(4)
+STAGES = {30: 3, 100: 2}
 STEPS = (0.001, 0.003, 0.01, 0.03, 0.1)
 SHAP = fs.ShapleyPayment()
 Row = dict[str, Any]
