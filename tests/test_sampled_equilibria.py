@@ -336,6 +336,27 @@ def test_corners(function: Callable, rates: Any, capacity: Any, gives: Any) -> N
     assert found.regret_bound == 0.0 or found.regret_bound <= 0.01 * max(1.0, found.contributions @ rates)
 
 
+def test_a_far_better_peak_is_found_by_best_responses() -> None:
+    """From the small peak at 1 no derivative shows the large one at 10."""
+    peaks = own_game(lambda s: 0.5 * np.exp(-((s - 1.0) ** 2)) + 2.0 * np.exp(-((s - 10.0) ** 2)), np.full(22, 1e-3))
+    found = fs.find_equilibrium(peaks, SHAP, rng=0, start=np.ones(22))
+    assert_allclose(found.contributions, 10.0, rtol=1e-2)
+
+
+def test_stages_share_the_risk(monkeypatch: pytest.MonkeyPatch) -> None:
+    risks = []
+
+    def noting(*arguments: Any, **options: Any) -> SampledRegret:
+        risks.append(options["risk"])
+        return sampled_regret(*arguments, **options)
+
+    monkeypatch.setattr(sampled, "sampled_regret", noting)
+    options = {"level": 0.9, "tol": 1e-9, "on_failure": "return", "evaluations": 6_000_000}
+    sampled.find(plain(common(np.linspace(0.1, 0.5, 10))), np.random.default_rng(0), **options)
+    assert len(risks) >= 2
+    assert_allclose(risks, 0.1 * 0.5 ** np.arange(1, len(risks) + 1))
+
+
 def test_pac_bounds_of_thirty_agents_are_solved() -> None:
     game = fs.Game(fs.PACBound(N, optimum=0.9, complexity=10.0), fs.LinearCost(np.linspace(1e-4, 5e-4, N)))
     found = fs.find_equilibrium(game, SHAP, rng=0)
