@@ -80,6 +80,14 @@ def as_interval(name: str, value: float, low: float, high: float, *, closed_low:
     return number
 
 
+def as_level(level: float) -> float:
+    """Check the probability with which an interval is to cover, in (0, 1)."""
+    level = as_interval("level", level, 0.0, 1.0)
+    if level == 1.0:
+        raise ValueError("level must be below 1: no sample makes certain; got 1")
+    return level
+
+
 def as_count(name: str, value: int, *, minimum: int = 1) -> int:
     """Check that ``value`` is an integer of at least ``minimum``."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < minimum:

@@ -4,7 +4,9 @@ A profile s is an equilibrium if no agent gains by changing her own contribution
 potential where the mechanism has one (``ascent``), clears the markets of groups where it can (``clearing``), and
 otherwise iterates best responses (``best_responses``). Either way the result is judged by ``certificate``: the most
 that any single agent gains by deviating, which a separate one-dimensional search over utilities (never over gradients)
-determines for every agent. ``records`` holds what is handed over, ``ranges`` finds the extremes where there are many
+determines for every agent. Where coalitions must be sampled, ``sampled`` is the way: ``sampled_ascent`` settles the
+game whose potential is that of a sample, ``sampled_certificate`` bounds the regret with confidence, and ``reach`` says
+on which scale to look. ``records`` holds what is handed over, ``ranges`` finds the extremes where there are many
 equilibria, and ``dynamics`` walks as the paper does.
 """
 

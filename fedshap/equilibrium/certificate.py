@@ -91,15 +91,18 @@ def certify(
         low = np.maximum(low, game.minimum[who, None])
         x = low + (np.where(np.isfinite(high), high, at_peak) - low) * np.linspace(0.0, 1.0, 17)
     most = float(np.where(endless, np.inf, gain).max())
-    return Certificate(most, max(most, _stakes(game, s, who, at_peak)))
+    return Certificate(most, max(most, stakes(game, s), _costs_elsewhere(game, at_peak, who)))
 
 
-def _stakes(game: Game, s: Profile, who: NDArray[np.intp], at_peak: Array) -> float:
-    """The most that the data are worth to an agent, or cost her, at ``s`` or where she would go, shape (m, 1)."""
-    nothing = game.cost.values(np.zeros(game.n_agents))
-    elsewhere = costs_of(game, at_peak, who)[:, 0] - nothing[who]
-    sizes = (np.abs(game.payoff.gains(s)), game.cost.values(s) - nothing, elsewhere)
-    return max(float(each.max()) for each in sizes)
+def stakes(game: Game, s: Profile) -> float:
+    """The most that the data are worth to any agent, or cost her, at ``s``."""
+    costs = game.cost.values(s) - game.cost.values(np.zeros(game.n_agents))
+    return max(float(np.abs(game.payoff.gains(s)).max()), float(costs.max()))
+
+
+def _costs_elsewhere(game: Game, x: Array, who: NDArray[np.intp]) -> float:
+    """The most that going to ``x``, shape (m, 1), would cost one of some agents."""
+    return float((costs_of(game, x, who) - costs_of(game, np.zeros_like(x), who)).max())
 
 
 def _followed(

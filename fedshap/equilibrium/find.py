@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from fedshap._types import Array, ArrayLike, Profile, Progress
-from fedshap._validation import as_callable, as_choice, as_instance, as_interval, read_only
+from fedshap._types import Array, ArrayLike, Profile, Progress, RandomSource
+from fedshap._validation import as_callable, as_choice, as_generator, as_instance, as_interval, read_only
+from fedshap.equilibrium import sampled
 from fedshap.equilibrium.ascent import maximise
 from fedshap.equilibrium.best_responses import best_responses
 from fedshap.equilibrium.certificate import certify
@@ -17,18 +18,25 @@ from fedshap.equilibrium.options import DEFAULT_OPTIONS, SolverOptions
 from fedshap.equilibrium.records import ConvergenceError, Equilibrium
 from fedshap.equilibrium.steps import initial_profile, without_bound
 from fedshap.game import Game
-from fedshap.mechanisms import Mechanism
+from fedshap.mechanisms import Mechanism, ShapleyPayment
+from fedshap.shapley.enumeration import MAX_EXACT
+
+EXACT_TOL = 1e-9
+"""Largest regret accepted of what is not sampled, if the caller names none."""
 
 
 def find_equilibrium(
     game: Game,
     mechanism: Mechanism,
     *,
-    tol: float = 1e-9,
+    tol: float | None = None,
     start: ArrayLike | None = None,
     on_failure: Literal["raise", "return"] = "raise",
     progress: Progress = None,
     options: SolverOptions = DEFAULT_OPTIONS,
+    rng: RandomSource | None = None,
+    level: float | None = None,
+    evaluations: int | None = None,
 ) -> Equilibrium:
     """Find a Nash equilibrium of the game under a mechanism and certify it.
 
@@ -38,9 +46,10 @@ def find_equilibrium(
         Payoffs, costs and capacities.
     mechanism : Mechanism
         What the agents receive.
-    tol : float
+    tol : float, optional
         Largest regret accepted, > 0, relative to what is at stake: the most that the data are worth to any agent, or
-        cost her (`Equilibrium.scale`). It does not depend on the unit of payoffs.
+        cost her (`Equilibrium.scale`); 1e-9 if left out. It does not depend on the unit of payoffs. Where coalitions
+        are sampled, the largest bound accepted on it; 0.01 if left out.
     start : array_like, optional
         Profile to start from, shape (n,). If left out, ``min(units / n, capacity / 2)`` with `Game.units`, and, where
         payoffs are not known to be concave, places further out until one ends in an equilibrium.
@@ -51,6 +60,14 @@ def find_equilibrium(
         group's total, where markets are cleared); ``print`` will do.
     options : SolverOptions
         Limits of the solvers and of the certificate.
+    rng : int or Generator, optional
+        Seed or generator for `ShapleyPayment` of more than 20 agents whose payoffs bring no exponential mixture:
+        coalitions are then sampled, and ``regret_bound`` is a confidence bound. Nothing is sampled without it.
+    level : float, optional
+        With ``rng``: the probability with which ``regret_bound`` is to hold, in (0, 1); 0.95 if left out.
+    evaluations : int, optional
+        With ``rng``: the search ends where its next stage is expected to take it beyond this number of profiles at
+        which the payoff is evaluated; 3e7 if left out.
 
     Returns
     -------
@@ -62,7 +79,7 @@ def find_equilibrium(
     ConvergenceError
         If the relative regret exceeds ``tol``; carries the best point found.
     ValueError
-        If an agent would contribute without bound, or an argument is out of range.
+        If an agent would contribute without bound, or an argument is out of range or does not apply.
 
     Notes
     -----
@@ -73,6 +90,9 @@ def find_equilibrium(
     indifferent share what is left to them evenly. All else is solved by best responses, one agent at a time, and
     Newton steps on the agents strictly between their bounds.
 
+    With ``rng`` the potential of a sample of coalitions is maximised, and samples drawn afresh bound the regret; what
+    exactly is bounded, and on what assumptions, `fedshap.equilibrium.sampled` says.
+
     Examples
     --------
     >>> import fedshap as fs
@@ -82,13 +102,29 @@ def find_equilibrium(
     >>> fair = fs.find_equilibrium(game, fs.ShapleyPayment())
     >>> fair.contributions.round(4), fair.regret < 1e-9
     (array([3.5889, 1.4472, 0.7863]), True)
+
+    Thirty agents, and nothing known but a function: coalitions are sampled.
+
+    >>> payoff = fs.CustomPayoff(lambda s: np.tanh(s.sum(axis=-1, keepdims=True)) * np.ones(30), 30, concave=True)
+    >>> many = fs.Game(payoff, fs.LinearCost(np.linspace(1.0, 2.0, 30)))
+    >>> sampled = fs.find_equilibrium(many, fs.ShapleyPayment(), rng=0, level=0.99)
+    >>> bool(sampled.regret <= sampled.regret_bound < 0.01 * (1.0 + sampled.total)), sampled.level
+    (True, 0.99)
     """
     as_instance("game", game, Game)
     as_instance("mechanism", mechanism, Mechanism)
-    tol = as_interval("tol", tol, 0.0, np.inf)
+    as_instance("options", options, SolverOptions)
+    tol = None if tol is None else as_interval("tol", tol, 0.0, np.inf)
     as_choice("on_failure", on_failure, ("raise", "return"))
     if progress is not None:
         as_callable("progress", progress, "print")
+    if rng is not None:
+        given = {"tol": tol, "level": level, "evaluations": evaluations}
+        return _sampled(game, mechanism, start, on_failure, progress, as_generator(rng), given)
+    for name, value in (("level", level), ("evaluations", evaluations)):
+        if value is not None:
+            raise ValueError(f"{name} is for sampled coalitions: give an rng as well, or leave {name} out")
+    tol = EXACT_TOL if tol is None else tol
     initial = initial_profile(game, start)
     _refuse_free_data(game, mechanism, initial)
     best = None
@@ -146,6 +182,31 @@ def _certified(
         iterations=iterations,
         concave=game.payoff.concave,
     )
+
+
+def _sampled(
+    game: Game,
+    mechanism: Mechanism,
+    start: ArrayLike | None,
+    on_failure: Literal["raise", "return"],
+    progress: Progress,
+    generator: np.random.Generator,
+    given: dict[str, Any],
+) -> Equilibrium:
+    """An equilibrium from sampled coalitions, where that is called for."""
+    if type(mechanism) is not ShapleyPayment:
+        raise ValueError(f"rng is for ShapleyPayment, whose coalitions can be sampled; leave it out for {mechanism!r}")
+    if game.minimum.any():
+        raise ValueError("minimum must be 0 where coalitions are sampled: the search with an rng starts from nothing")
+    integrated = not game.payoff.fitted_mixture and game.payoff.mixture(np.zeros(game.n_agents)) is not None
+    if game.n_agents <= MAX_EXACT or integrated:
+        raise ValueError(
+            "rng is for games that cannot be solved exactly; the coalitions of this one are "
+            f"{'integrated' if integrated else 'enumerated'}: leave rng out"
+        )
+    options = {name: value for name, value in given.items() if value is not None}
+    s = None if start is None else initial_profile(game, start)
+    return sampled.find(game, generator, start=s, on_failure=on_failure, progress=progress, **options)
 
 
 def _is_free(game: Game) -> Array:

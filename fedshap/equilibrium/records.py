@@ -32,12 +32,20 @@ class Equilibrium(Record):
     audited : int
         Agents whose deviations were searched: all of them up to 1000, else a random 1000 (the same each time).
     method : str
-        ``"potential"``, ``"market clearing"`` or ``"best responses"``.
+        ``"potential"``, ``"market clearing"``, ``"best responses"`` or, where coalitions were sampled,
+        ``"sampled potential"``.
     iterations : int
         Iterations of that method.
     concave : bool or None
         Whether payoffs are known to be concave. If not, ``regret`` rests on a search over a grid of deviations:
         evidence, not proof.
+    regret_bound, level : float, optional
+        Where coalitions were sampled: what the regret does not exceed, and the probability with which that holds.
+        ``regret`` then is the largest gain estimated.
+    standard_errors : Array, optional
+        Where coalitions were sampled: of the payments, and as well of the utilities, shape (n,).
+    evaluations : int, optional
+        Where coalitions were sampled: profiles at which the payoff was evaluated.
 
     Examples
     --------
@@ -59,6 +67,10 @@ class Equilibrium(Record):
     method: str
     iterations: int
     concave: bool | None
+    regret_bound: float | None = None
+    level: float | None = None
+    standard_errors: PerAgent | None = None
+    evaluations: int | None = None
 
     def __post_init__(self) -> None:
         shapes = {name: np.shape(getattr(self, name)) for name in ("contributions", "payments", "utilities")}
@@ -135,13 +147,17 @@ class ConvergenceError(RuntimeError):
         The tolerance.
     """
 
-    def __init__(self, best: Equilibrium, tol: float) -> None:
-        super().__init__(best, tol)  # what it is made of again when it comes back from another process
+    def __init__(self, best: Equilibrium, tol: float, advice: str | None = None) -> None:
+        super().__init__(best, tol, advice)  # what it is made of again when it comes back from another process
         self.best, self.tol = best, tol
+        self.advice = advice or 'Try another start, a larger tol, or on_failure="return" to get that point'
 
     def __str__(self) -> str:
+        best = self.best
+        left = f"{best.regret:.3g}, {best.relative_regret:.2g} of the {best.scale:.3g} at stake"
+        if best.regret_bound is not None:
+            left = f"at most {best.regret_bound:.3g} with probability {best.level:g} (estimate {left})"
         return (
-            f"no equilibrium to within tol={self.tol:g} was found: the best point, by {self.best.method}, leaves a "
-            f"regret of {self.best.regret:.3g}, {self.best.relative_regret:.2g} of the {self.best.scale:.3g} at stake. "
-            'Try another start, a larger tol, or on_failure="return" to get that point'
+            f"no equilibrium to within tol={self.tol:g} was found: the best point, by {best.method}, leaves a regret "
+            f"of {left}. {self.advice}"
         )

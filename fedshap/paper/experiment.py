@@ -159,7 +159,7 @@ def fits(contributions: ArrayLike, accuracies: ArrayLike, groups: ArrayLike, n_c
     return runs | {"by_chance": by_chance}
 
 
-def finite_or_none(array: Array) -> list[Any]:
+def finite_or_none(array: ArrayLike) -> list[Any]:
     """Nested lists for a JSON file, which knows no infinity (of ``r_squared``, where accuracies are all alike).
 
     Examples

@@ -87,6 +87,10 @@ class Payoff(Record):
         """Derivatives ``d A / d s_j``, shape (..., n)."""
         return self.jacobian(s).sum(axis=-2)
 
+    def total_slopes(self, s: Array, agents: NDArray[np.intp]) -> Array:
+        """Derivative of the surplus in one contribution a row, ``d A / d s_agents[r]`` at ``s[r]``: (R, n) -> (R,)."""
+        return self.total_gradient(s)[np.arange(len(s)), agents]
+
     def own_gradient(self, s: ArrayLike) -> PerAgent:
         """Each agent's derivative in her own contribution, ``d a_i / d s_i``, shape (..., n)."""
         return np.diagonal(self.jacobian(s), axis1=-2, axis2=-1).copy()

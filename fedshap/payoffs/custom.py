@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedshap._types import Array, ArrayLike, Jacobian, PerAgent, Profile
 from fedshap._validation import as_count, as_flag
@@ -68,6 +69,14 @@ class CustomPayoff(Payoff):
             return checked_output("gradient", self.gradient(s), shape)
         columns = [self._difference(s, j) for j in range(self.n_agents)]
         return np.stack(columns, axis=-1)
+
+    def total_slopes(self, s: Array, agents: NDArray[np.intp]) -> Array:
+        if self.gradient is not None:
+            return super().total_slopes(s, agents)
+        slopes = np.empty(len(s))
+        for j in np.unique(agents):  # along one agent a row, not all n of them
+            slopes[agents == j] = self._difference(s[agents == j], j).sum(axis=-1)
+        return slopes
 
     def _difference(self, s: Profile, j: int) -> PerAgent:
         """Derivative of every payoff in ``s_j`` by differences that never leave the orthant."""

@@ -171,9 +171,6 @@ class FittedPayoff(Record):
         variances = [variance_of_mean(slopes[..., [g]] * sums, cov) for g, cov in enumerate(self.covariance)]
         return 1.0 - self.payoff.alpha / (1.0 + sums @ self.weights.T), np.stack(variances, axis=-1)
 
-    def __repr__(self) -> str:
-        return short_repr(self, {"payoff": self.payoff, "r_squared": self.r_squared})
-
 
 def fit_payoff(
     contributions: ArrayLike,

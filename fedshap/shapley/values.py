@@ -30,18 +30,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias, overload
+from typing import Literal, TypeAlias, overload
 
 import numpy as np
 
-from fedshap._records import short_repr
-from fedshap._types import Array, ArrayLike, Jacobian, Order, PerAgent, Profile, RandomSource
-from fedshap._validation import as_choice, as_count, as_generator, as_instance, as_interval, short
+from fedshap._types import Array, ArrayLike, Jacobian, PerAgent, Profile, RandomSource
+from fedshap._validation import as_choice, as_instance, as_interval, short
 from fedshap.game import Game
 from fedshap.payoffs import Payoff
 from fedshap.payoffs.exponential_sums import TOLERANCE
 from fedshap.shapley import enumeration
 from fedshap.shapley import permutations as orders
+from fedshap.shapley.estimates import Estimate
 from fedshap.shapley.mixtures import mixture_of
 from fedshap.shapley.quadrature import CoalitionIntegrals
 
@@ -50,29 +50,17 @@ _ADDS_UP = 1e-11  # of their sum: how far values may miss the surplus
 Method: TypeAlias = Literal["auto", "exact", "quadrature"]
 
 
-class Estimate(NamedTuple):
-    """A sampled quantity and how far to trust it.
-
-    Attributes
-    ----------
-    values : Array
-        Sample means.
-    standard_errors : Array
-        Standard errors of the means, of the same shape.
-    """
-
-    values: Array
-    standard_errors: Array
-
-    def __repr__(self) -> str:
-        return short_repr(self, self._asdict())
-
-
 @overload
 def shapley_values(game: Game, s: ArrayLike, *, method: Method = "auto", tol: float | None = ...) -> PerAgent: ...
 @overload
 def shapley_values(
-    game: Game, s: ArrayLike, *, method: Literal["permutation"], permutations: int | None = ..., rng: RandomSource
+    game: Game,
+    s: ArrayLike,
+    *,
+    method: Literal["permutation"],
+    permutations: int | None = ...,
+    antithetic: bool | None = ...,
+    rng: RandomSource,
 ) -> Estimate: ...
 def shapley_values(
     game: Game,
@@ -81,6 +69,7 @@ def shapley_values(
     method: str = "auto",
     tol: float | None = None,
     permutations: int | None = None,
+    antithetic: bool | None = None,
     rng: RandomSource | None = None,
 ) -> PerAgent | Estimate:
     """Shapley value of each agent, Eq. (3) of the paper.
@@ -96,8 +85,13 @@ def shapley_values(
     tol : float, optional
         Relative error allowed to each entry, > 0; for quadrature alone. The rule is then chosen for it and compared
         with a finer one. Left out, the rule is made for 1e-14 and not compared.
-    permutations : int, optional
-        Sample size of ``"permutation"``, and of it alone, at least 2; 1000 if left out.
+    permutations : int
+        Sample size of ``"permutation"``, at least 30; 1000 if left out. The intervals of 30 cover 92 to 95 % where
+        they should cover 95 %, those of 100 and more 94 to 96 %.
+    antithetic : bool
+        For ``"permutation"``: make every second order the reverse of the one before. Never worse where a coalition
+        adds the less to others the larger it is, as with all payoffs of the paper; 2 to 10 times fewer orders then
+        give the same error. False if left out, as in Eq. (27) of the paper.
     rng : int or Generator
         Seed or generator; needed by ``"permutation"``, and refused by all else.
 
@@ -109,7 +103,8 @@ def shapley_values(
     Raises
     ------
     ValueError
-        If ``s`` is not a profile of the game, the method does not fit the game, or ``tol`` is not reached.
+        If ``s`` is not a profile of the game, the method does not fit the game, an argument does not fit the method,
+        or ``tol`` is not reached.
 
     Examples
     --------
@@ -122,14 +117,20 @@ def shapley_values(
     >>> bool((abs(values - fs.shapley_values(game, [3.0, 1.0, 0.5])) < 5 * errors).all())
     True
     """
-    return _evaluate(_VALUES, game, s, method, tol, permutations, rng)
+    return _evaluate(_VALUES, game, s, method, tol, permutations, antithetic, rng)
 
 
 @overload
 def shapley_gradient(game: Game, s: ArrayLike, *, method: Method = "auto", tol: float | None = ...) -> PerAgent: ...
 @overload
 def shapley_gradient(
-    game: Game, s: ArrayLike, *, method: Literal["permutation"], permutations: int | None = ..., rng: RandomSource
+    game: Game,
+    s: ArrayLike,
+    *,
+    method: Literal["permutation"],
+    permutations: int | None = ...,
+    antithetic: bool | None = ...,
+    rng: RandomSource,
 ) -> Estimate: ...
 def shapley_gradient(
     game: Game,
@@ -138,6 +139,7 @@ def shapley_gradient(
     method: str = "auto",
     tol: float | None = None,
     permutations: int | None = None,
+    antithetic: bool | None = None,
     rng: RandomSource | None = None,
 ) -> PerAgent | Estimate:
     r"""Derivative of each agent's Shapley value in her own contribution, ``d phi_i / d s_i``.
@@ -152,14 +154,20 @@ def shapley_gradient(
     >>> fs.shapley_gradient(game, [3.0, 1.0, 0.0]).round(3)
     array([0.154, 0.435, 1.196])
     """
-    return _evaluate(_GRADIENT, game, s, method, tol, permutations, rng)
+    return _evaluate(_GRADIENT, game, s, method, tol, permutations, antithetic, rng)
 
 
 @overload
 def shapley_potential(game: Game, s: ArrayLike, *, method: Method = "auto", tol: float | None = ...) -> Array: ...
 @overload
 def shapley_potential(
-    game: Game, s: ArrayLike, *, method: Literal["permutation"], permutations: int | None = ..., rng: RandomSource
+    game: Game,
+    s: ArrayLike,
+    *,
+    method: Literal["permutation"],
+    permutations: int | None = ...,
+    antithetic: bool | None = ...,
+    rng: RandomSource,
 ) -> Estimate: ...
 def shapley_potential(
     game: Game,
@@ -168,6 +176,7 @@ def shapley_potential(
     method: str = "auto",
     tol: float | None = None,
     permutations: int | None = None,
+    antithetic: bool | None = None,
     rng: RandomSource | None = None,
 ) -> Array | Estimate:
     """The potential ``P(s)`` whose own differences are the Shapley values; see the head of this module.
@@ -184,7 +193,7 @@ def shapley_potential(
     >>> bool(abs(difference - fs.shapley_values(game, s)[1]) < 1e-12)
     True
     """
-    return _evaluate(_POTENTIAL, game, s, method, tol, permutations, rng)
+    return _evaluate(_POTENTIAL, game, s, method, tol, permutations, antithetic, rng)
 
 
 def shapley_hessian(game: Game, s: ArrayLike) -> Jacobian:
@@ -222,7 +231,7 @@ class _Quantity:
 
     exact: Callable[[Payoff, Profile], Array]
     integral: Callable[[CoalitionIntegrals], Array | float]
-    sampled: Callable[[Payoff, Profile, Order], Array]
+    sampled: orders.Statistic
 
 
 _VALUES = _Quantity(enumeration.exact_values, CoalitionIntegrals.values, orders.marginal_contributions)
@@ -237,12 +246,13 @@ def _evaluate(
     method: str,
     tol: float | None,
     permutations: int | None,
+    antithetic: bool | None,
     rng: RandomSource | None,
 ) -> Array | Estimate:
     """A quantity at every profile by the method asked for."""
-    _refuse_unused(game, method, tol, permutations, rng)
+    _refuse_unused(game, method, tol=tol, permutations=permutations, antithetic=antithetic, rng=rng)
     if method == "permutation":
-        return _sample(game, s, permutations, rng, quantity.sampled)
+        return orders.estimate(game, s, quantity.sampled, permutations, antithetic, rng)
     profile = game.profile(s)
     quadrature = choose_method(game, method, tol) == "quadrature"
 
@@ -309,32 +319,15 @@ def choose_method(game: Game, method: str, tol: float | None = None) -> str:
     if reason:
         raise ValueError(
             f'method="{method}" does not fit this game: {reason}. '
-            'Use method="permutation" with an rng for an estimate with standard errors'
+            'Use method="permutation" with an rng for an estimate with standard errors; an equilibrium takes rng=, too'
         )
     return chosen
 
 
-def _refuse_unused(
-    game: Game, method: str, tol: float | None, permutations: int | None, rng: RandomSource | None
-) -> None:
+def _refuse_unused(game: Game, method: str, **given: object) -> None:
     """Refuse a game that is none, a method that is not known, and arguments that the method has no use for."""
     as_instance("game", game, Game)
     sampling = as_choice("method", method, ("auto", "exact", "quadrature", "permutation")) == "permutation"
-    unused = {"tol": tol} if sampling else {"permutations": permutations, "rng": rng}
-    for name, value in unused.items():
-        if value is not None:
+    for name, value in given.items():
+        if value is not None and sampling == (name == "tol"):
             raise ValueError(f'{name} does not apply to method="{method}"; got {short(value)}: leave it out')
-
-
-def _sample(
-    game: Game,
-    s: ArrayLike,
-    permutations: int | None,
-    rng: RandomSource | None,
-    statistic: Callable[[Payoff, Profile, Order], Array],
-) -> Estimate:
-    profile = game.one_profile(s)
-    count = 1000 if permutations is None else as_count("permutations", permutations, minimum=2)
-    if rng is None:
-        raise ValueError('method="permutation" needs rng: a seed or a numpy Generator')
-    return Estimate(*orders.sample_orders(game.payoff, profile, count, as_generator(rng), statistic))
