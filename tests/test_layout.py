@@ -22,6 +22,8 @@ ORDER = [
     "_records",
     "_scalar",
     "payoffs.exponential_sums",
+    "payoffs.differences",
+    "payoffs.vetting",
     "payoffs.base",
     "payoffs.curves",
     "payoffs.power_law",

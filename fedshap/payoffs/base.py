@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import cached_property
 
 import numpy as np
 
 from fedshap._records import Record
 from fedshap._types import Agents, Array, ArrayLike, Jacobian, PerAgent, Profile
 from fedshap._validation import as_profile, everybody
+from fedshap.payoffs.differences import natural_scale, step_sizes
 
 
 class Payoff(Record):
@@ -24,6 +26,8 @@ class Payoff(Record):
 
     n_agents: int
     concave: bool | None = None
+    #: Relative rounding of the values.
+    precision: float = float(np.finfo(float).eps)
 
     @abstractmethod
     def values(self, s: ArrayLike) -> PerAgent:
@@ -58,18 +62,23 @@ class Payoff(Record):
             values[m] = self.values(moved)[:, agent]
         return values
 
+    @property
+    def has_gradient(self) -> bool:
+        """Whether derivatives are computed otherwise than by differences of values."""
+        return True
+
+    @property
+    def scale(self) -> float:
+        """The contribution, to a power of ten, around which the surplus bends if all give the same; 1 if nowhere."""
+        return 1.0 if self._bend is None else self._bend
+
+    @cached_property
+    def _bend(self) -> float | None:
+        return natural_scale(lambda x: float(self.total(np.full(self.n_agents, x))))
+
+    def difference_steps(self, s: Profile) -> PerAgent:
+        """Steps that suit differences of values at ``s``, shape (..., n); free of the unit of contributions."""
+        return step_sizes(s, self._bend, self.precision)
+
     def _profile(self, s: ArrayLike) -> Profile:
         return as_profile("s", s, self.n_agents)
-
-
-def checked_output(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
-    """Check what a user's function returned."""
-    try:
-        array = np.asarray(value, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must return an array of numbers; it returned {value!r}") from error
-    if array.shape != shape:
-        raise ValueError(f"{name} must return an array of shape {shape} here; it returned shape {array.shape}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} must return finite numbers; it returned {array[~np.isfinite(array)][0]}")
-    return array

@@ -10,7 +10,8 @@ import numpy as np
 
 from fedshap._types import Agents, Array, ArrayLike, Jacobian, PerAgent
 from fedshap._validation import as_array, as_count, as_labels, as_square, everybody, read_only
-from fedshap.payoffs.base import Payoff, checked_output
+from fedshap.payoffs.base import Payoff
+from fedshap.payoffs.vetting import checked_output, vet
 
 
 class LearningCurve(Payoff):
@@ -113,6 +114,8 @@ class LearningCurve(Payoff):
 
     def _check_slope(self) -> None:
         z = np.concatenate([[0.0], np.geomspace(1e-3, 1e6, 28)])
+        vet("function", self._function, z)
+        vet("slope", self._derivative, z)
         step = 1e-5 * (z + 1e-3)
         difference, slope = (self.curve(z + step) - self.curve(z)) / step, self.slope(z + step / 2.0)
         if (slope < 0.0).any():

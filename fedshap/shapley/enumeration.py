@@ -2,14 +2,17 @@
 
 ``s[X]`` is the profile s with everyone outside the coalition X set to zero. Coalition number m contains agent i if
 and only if bit i of m is set. Everything here works for any payoff and asks nothing of it but totals and gradients.
+An agent who contributes nothing adds nothing to any coalition and can be left out without changing the others' values,
+so that only coalitions of those who contribute are evaluated. Memory does not grow with their number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import comb
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedshap._types import Array, Jacobian, PerAgent, Profile
 from fedshap.payoffs import Payoff
@@ -17,7 +20,7 @@ from fedshap.payoffs import Payoff
 MAX_EXACT = 20
 """Most agents that enumeration accepts: 2^20 coalitions."""
 
-_CHUNK = 1 << 14  # coalitions evaluated at once
+_CHUNK = 1 << 11  # profiles evaluated at once: few enough to stay in the processor's cache
 
 
 def _members(first: int, last: int, n: int) -> Array:
@@ -76,28 +79,79 @@ def exact_hessian(payoff: Payoff, s: Profile) -> Jacobian:
 
 
 def exact_potential(payoff: Payoff, s: Profile) -> Array:
-    n = len(s)
-    empty = payoff.total(np.zeros(n))
-    # (|X|-1)! (n-|X|)! / n!  equals  1 / (|X| C(n, |X|)).
-    weights = np.array([0.0] + [1.0 / (size * comb(n, size)) for size in range(1, n + 1)])
-
-    def weighted(members: Array) -> Array:
-        return weights[members.sum(axis=1).astype(int)] * (payoff.total(members * s) - empty)
-
-    return _over_coalitions(n, weighted).sum()
+    who = np.flatnonzero(s)
+    weights = _potential_weights(len(who))
+    empty = payoff.total(np.zeros(len(s)))
+    sums = [(totals[0] - empty) @ weights[sizes] for _, sizes, totals in _totals(payoff, s, who, [], np.zeros((1, 0)))]
+    return np.asarray(sum(sums, start=0.0))
 
 
 def exact_deviations(payoff: Payoff, s: Profile, agent: int, x: Array) -> Array:
     """Shapley value of one agent at each of the contributions ``x``, shape (P,)."""
-    n = len(s)
-    others = np.delete(np.arange(n), agent)
-    weights = _gain_weights(n)
+    others = _contributing(s, [agent])
+    weights = _gain_weights(len(others) + 1)
+    points = np.concatenate([[0.0], x])[:, None]
+    values = np.zeros(len(x))
+    for _, sizes, totals in _totals(payoff, s, others, [agent], points):
+        values += (totals[1:] - totals[0]) @ weights[sizes]
+    return values
 
-    def weighted(members: Array) -> Array:
-        profiles = np.zeros((len(x) + 1, len(members), n))
+
+def _potential_weights(n: int) -> Array:
+    """Weight of a coalition of each size 0..n in the potential: ``(|X|-1)! (n-|X|)! / n! = 1 / (|X| C(n, |X|))``."""
+    return np.array([0.0] + [1.0 / (size * comb(n, size)) for size in range(1, n + 1)])
+
+
+def _contributing(s: Profile, without: list[int]) -> NDArray[np.intp]:
+    """Agents who contribute, but for some."""
+    others = s > 0.0
+    others[without] = False
+    return np.flatnonzero(others)
+
+
+def _totals(
+    payoff: Payoff, s: Profile, others: NDArray[np.intp], moved: list[int], points: Array
+) -> Iterator[tuple[Array, NDArray[np.intp], Array]]:
+    """Surpluses of coalitions X of ``others``, joined by the agents ``moved`` with each of the contributions ``points``.
+
+    ``points`` has shape (P, len(moved)). Yields, a chunk of K coalitions at a time, who is in X (K, len(others)), the
+    sizes of X (K,) and the surpluses (P, K).
+    """
+    count = 1 << len(others)
+    for first in range(0, count, _CHUNK):
+        members = _members(first, min(first + _CHUNK, count), len(others))
+        k = len(members)
+        together = max(1, _CHUNK // k)  # points evaluated in one call
+        profiles = np.zeros((together, k, len(s)))
         profiles[:, :, others] = members * s[others]
-        profiles[1:, :, agent] = x[:, None]
-        surplus = payoff.total(profiles)  # (P + 1, coalitions); the first row is without the agent
-        return ((surplus[1:] - surplus[0]) @ weights[members.sum(axis=1).astype(int)])[None]
+        totals = np.empty((len(points), k))
+        for p in range(0, len(points), together):
+            some = points[p : p + together]
+            profiles[: len(some), :, moved] = some[:, None, :]
+            totals[p : p + together] = payoff.total(profiles[: len(some)].reshape(-1, len(s))).reshape(-1, k)
+        yield members, members.sum(axis=1).astype(np.intp), totals
 
-    return _over_coalitions(n - 1, weighted).sum(axis=0)
+
+def exact_slopes(payoff: Payoff, s: Profile, steps: PerAgent) -> tuple[PerAgent, PerAgent, Array]:
+    """First and second own derivatives of everybody's Shapley value by differences, each of shape (n,), and ``ahead``.
+
+    Differences are central, or ahead of zero where ``s`` is less than a step. ``ahead[i, j]`` is what the coalitions
+    that hold i and j gain in the weighted mean if i gives a step more: half of what mixed differences need.
+    """
+    n = len(s)
+    slopes, bends, ahead = np.empty(n), np.empty(n), np.zeros((n, n))
+    for i, h in enumerate(steps):
+        centre = max(float(s[i]), h)
+        others = _contributing(s, [i])
+        weights = _gain_weights(len(others) + 1)
+        at = np.array([[centre], [centre - h], [centre + h], [s[i]], [s[i] + h]])[: 3 if s[i] >= h else 5]
+        first, second = 0.0, 0.0
+        for members, sizes, totals in _totals(payoff, s, others, [i], at):
+            w = weights[sizes]
+            first += w @ (totals[2] - totals[1])
+            second += w @ (totals[2] - 2.0 * totals[0] + totals[1])
+            rise = totals[2] - totals[0] if s[i] >= h else totals[4] - totals[3]
+            ahead[i, others] += (w * rise) @ members
+        bends[i] = second / h**2
+        slopes[i] = first / (2.0 * h) + (s[i] - centre) * bends[i]  # from the middle of the three points to s
+    return slopes, bends, ahead

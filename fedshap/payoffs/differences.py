@@ -1,0 +1,95 @@
+"""Numerical differentiation: over which contributions payoffs bend, and hence how far to step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from fedshap._types import Array, PerAgent, Profile
+
+FAILURES = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RuntimeError)
+"""What a user's function raises when it does not understand its argument."""
+DECADES = 20
+"""Contributions from 1e-20 to 1e20 are searched for a bend."""
+
+
+def natural_scale(total: Callable[[float], float]) -> float | None:
+    """The power of ten around which the surplus bends, if all agents give the same; None if it bends nowhere.
+
+    ``total(x)`` is the surplus when everybody gives x. How much it rises from decade to decade grows like a power of
+    x below the scale, and like a lower power, or not at all, beyond it. Decades are looked at outwards from 1; a side
+    ends where the function fails or is not finite.
+    """
+    up = _readings(total, range(DECADES + 1))
+    down = _readings(total, range(-1, -DECADES - 1, -1)) if up else []
+    heights = np.array([*down[::-1], *up])
+    if len(heights) < 4:
+        return None
+    most, near = np.abs(heights).max(), np.maximum(*np.abs([heights[1:], heights[:-1]]))
+    # First what stands out from all roundings of the largest surplus, then what does from its neighbours'.
+    for rounding in (1e-5 * most, 1e-13 * most, 1e-13 * near):
+        rises = np.maximum(np.abs(np.diff(heights)), np.maximum(rounding, 1e-300))
+        growth = np.diff(np.log10(rises))
+        falls = growth[:-1] - growth[1:]  # entry k: around the decades k+1 and k+2
+        if falls.max() > 0.15:
+            return 10.0 ** (1 + int(falls.argmax()) - len(down))
+    return None
+
+
+def _readings(total: Callable[[float], float], decades: range) -> list[float]:
+    """Surpluses at powers of ten, up to where the user's function does not accept so much, or so little."""
+    found: list[float] = []
+    for k in decades:
+        try:
+            with np.errstate(all="ignore"):
+                value = float(total(10.0**k))
+        except FAILURES:
+            break
+        if not np.isfinite(value):
+            break
+        found.append(value)
+    return found
+
+
+def step_sizes(s: Profile, scale: float | None, precision: float) -> PerAgent:
+    """Steps for central differences of values that are good to ``precision``, shape (..., n).
+
+    A step h on a function that varies over the distance d errs by ``(h/d)^2`` for its curvature and by
+    ``precision / h`` for rounding: least at ``h = (precision d^2 scale)^(1/3)``. A payoff such as the square root varies
+    over d = s, however small; at zero the scale stands in.
+    """
+    largest = np.max(s, axis=-1, keepdims=True)
+    reach: Array = np.where(largest > 0.0, largest, 1.0) if scale is None else np.full_like(largest, scale)
+    relative = precision ** (1.0 / 3.0)
+    with np.errstate(under="ignore"):
+        steps = relative * np.maximum(s, np.cbrt(s) ** 2 * np.cbrt(reach))
+    return np.where(steps <= s, np.maximum(steps, np.finfo(float).tiny), relative * reach)
+
+
+def differences(function: Callable[[Array], Array], s: Profile, steps: PerAgent) -> Array:
+    """Derivatives of ``function`` in every contribution, stacked on the last axis, without ever leaving the orthant.
+
+    ``function`` maps (..., n) to (..., *inner); the result has shape (..., *inner, n). Differences are central; where
+    a contribution is less than a step, they are those of the parabola through 0, one step and two.
+    """
+    columns = []
+    for j in range(s.shape[-1]):
+        step = steps[..., j]
+        centre = np.maximum(s[..., j], step)
+        ahead, behind = (function(_replaced(s, j, centre + step)), function(_replaced(s, j, centre - step)))
+        wide = step.reshape(step.shape + (1,) * (ahead.ndim - step.ndim))
+        slope = (ahead - behind) / wide / 2.0
+        if (near_zero := s[..., j] < step).any():
+            bend = (ahead - 2.0 * function(_replaced(s, j, centre)) + behind) / wide
+            back = ((s[..., j] - centre) / step).reshape(wide.shape)
+            slope = np.where(near_zero.reshape(wide.shape), slope + back * bend, slope)
+        columns.append(slope)
+    return np.stack(columns, axis=-1)
+
+
+def _replaced(s: Profile, j: int, value: Array) -> Profile:
+    """Profiles with the contribution of agent j replaced."""
+    moved = s.copy()
+    moved[..., j] = value
+    return moved

@@ -1,0 +1,201 @@
+"""A user's function is put to the test once: its type, its shape, its answers together and alone, its digits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fedshap._types import Array, ArrayLike
+from fedshap.payoffs.differences import FAILURES, differences, natural_scale, step_sizes
+
+ALIKE = 1e-6
+"""Relative difference, of the largest value, beyond which two answers to one question are two answers."""
+ROUGHEST = 1e-5
+"""Largest relative rounding of a function whose derivatives are taken by differences."""
+_ROUGHNESS = 8  # points along a short line, whose fourth differences are rounding alone
+
+
+def checked_output(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
+    """Check what a user's function returned."""
+    array = _as_numbers(name, value)
+    if array.shape != shape:
+        raise ValueError(f"{name} must return an array of shape {shape} here; it returned shape {array.shape}")
+    # A sum is finite only if all its terms are; the reverse fails where terms are huge, hence the second look.
+    if not np.isfinite(array.sum()) and not np.isfinite(array).all():
+        raise ValueError(f"{name} must return finite numbers; it returned {array[~np.isfinite(array)][0]}")
+    return array
+
+
+def _as_numbers(name: str, value: Any) -> Array:
+    if isinstance(value, np.ma.MaskedArray):
+        raise ValueError(f"{name} must return plain arrays; it returned a masked one: fill it, or drop the mask")
+    try:
+        kind = np.asarray(value).dtype.kind
+        if kind not in "biufO":
+            raise TypeError("neither complex numbers nor strings nor dates will do")
+        return np.asarray(value, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must return an array of numbers; it returned {_show(value)}: {error}") from error
+    except RuntimeError as error:  # torch: tensors with gradients, or on another device
+        raise ValueError(
+            f"{name} must return NumPy arrays, and what it returned cannot become one ({error}): "
+            "of a torch tensor return .detach().cpu().numpy()"
+        ) from error
+
+
+def row_by_row(name: str, function: Callable[[Array], Any], rows: Array) -> Array:
+    """Answers of a function that takes one profile at a time."""
+    return np.array([_as_numbers(name, function(row)) for row in rows])
+
+
+def vet_payoffs(function: Callable[[Array], Any], gradient: Callable[[Array], Any] | None, n_agents: int) -> float:
+    """Try a payoff function of profiles in rows, and its gradient if there is one.
+
+    Profiles have entries between 0.1 and 1 and, once it is known, between 0.01 and 10 times the scale of the function.
+
+    Returns
+    -------
+    float
+        Relative rounding of the function's values.
+
+    Raises
+    ------
+    ValueError
+        See `vet`; or if rounding is too coarse for differences, or the gradient is not the function's.
+    """
+    pattern = np.random.default_rng(0).uniform(0.1, 1.0, (4 + (n_agents == 4), n_agents)).round(2)  # K is not n
+    vet("function", function, pattern)
+    checked_output("function", function(pattern.copy()), pattern.shape)
+
+    def values(rows: Array) -> Array:
+        return checked_output("function", function(rows.copy()), rows.shape)
+
+    bend = natural_scale(lambda x: values(np.full((1, n_agents), x)).sum())
+    profiles = pattern
+    if bend is not None:
+        profiles = bend * pattern * np.resize([1.0, 10.0, 0.1], (len(pattern), 1))
+        vet("function", function, profiles)
+    precision = max(_rounding(values, profiles), _unit_roundoff(function(profiles.copy())))
+    if gradient is not None:
+        vet("gradient", gradient, profiles)
+        given = checked_output("gradient", gradient(profiles.copy()), (*profiles.shape, n_agents))
+        _compare(given, values, profiles, step_sizes(profiles, bend, precision), precision)
+    elif precision > ROUGHEST:
+        raise ValueError(
+            f"function is too rough for its derivatives to be taken by differences: its values are good to a relative "
+            f"{precision:.1g}, and {ROUGHEST:g} is needed. Compute in double precision, or give gradient"
+        )
+    return precision
+
+
+def _compare(
+    given: Array, values: Callable[[Array], Array], profiles: Array, steps: Array, precision: float
+) -> None:
+    """Refuse a gradient that is not the function's."""
+    found = differences(values, profiles, steps)
+    rounding = precision * np.abs(values(profiles)).max() / steps[:, None, :]
+    off = np.abs(given - found) - 1e-3 * np.abs(found).max(axis=(1, 2), keepdims=True) - 10.0 * rounding
+    if (off > 0.0).any():
+        k, i, j = np.unravel_index(int(off.argmax()), off.shape)
+        raise ValueError(
+            f"gradient must be that of function; at {_show(profiles[k])} its entry [{i}, {j}] is {given[k, i, j]:.6g}, "
+            f"and the payoff of agent {i} rises by {found[k, i, j]:.6g} for each unit that agent {j} gives"
+        )
+
+
+def vet(name: str, function: Callable[[Array], Any], inputs: Array) -> None:
+    """Refuse a function that answers otherwise in a batch than alone, or otherwise the second time.
+
+    ``inputs`` has shape (K, ...); the function maps it to (K, ...), row by row.
+
+    Raises
+    ------
+    ValueError
+        Naming the function and showing the input and both answers.
+    """
+    together, again = _answer(name, function, inputs), _answer(name, function, inputs)
+    if len(together) != len(inputs):
+        raise ValueError(
+            f"{name} must return one row for each of the {len(inputs)} rows it is given; "
+            f"it returned shape {together.shape}. {_vectorise(name, function, inputs)}"
+        )
+    tolerance = ALIKE * np.abs(together).max(initial=0.0)
+    if (np.abs(together - again) > tolerance).any():
+        k = _row(together, again)
+        raise ValueError(
+            f"{name} must return the same values each time; at {_show(inputs[k])} it returned "
+            f"{_show(together[k])} and then {_show(again[k])}. Average over many draws, or seed the generator afresh "
+            "in each call, so that the same draws are used for every profile"
+        )
+    alone = np.concatenate([_answer(name, function, row[None]) for row in inputs])
+    if alone.shape != together.shape or (np.abs(together - alone) > tolerance).any():
+        k = _row(together, alone) if alone.shape == together.shape else 0
+        raise ValueError(
+            f"{name} must treat each row of a batch as if it were alone; at {_show(inputs[k])} it returned "
+            f"{_show(together[k])} in a batch and {_show(alone[k])} alone. Reduce over the last axis only: "
+            "s.sum(axis=-1, keepdims=True), not s.sum(); draw random numbers of shape (n,), not s.shape"
+        )
+
+
+def _answer(name: str, function: Callable[[Array], Any], inputs: Array) -> Array:
+    """What the function returns for a batch; an error that says how to vectorise if it does not take one."""
+    try:
+        with np.errstate(all="ignore"):
+            value = function(inputs.copy())
+    except FAILURES as error:
+        raise ValueError(
+            f"{name} failed on an input of shape {inputs.shape}, {_show(inputs)}: {type(error).__name__}: {error}. "
+            f"{_vectorise(name, function, inputs)}"
+        ) from error
+    return np.atleast_1d(_as_numbers(name, value))
+
+
+def _vectorise(name: str, function: Callable[[Array], Any], inputs: Array) -> str:
+    """What to do about a function that does not take a batch."""
+    try:
+        with np.errstate(all="ignore"):
+            single = np.shape(function(inputs[0].copy())) == inputs[0].shape and inputs[0].ndim > 0
+    except FAILURES:
+        single = False
+    if single:
+        return (
+            f"It takes one profile at a time: let it map shape (K, n) to (K, n), with s[..., 0] for s[0] and axis=-1 "
+            f"in every reduction, or say vectorised=False, which calls {name} row by row"
+        )
+    return "It is called with profiles in rows, shape (K, n), and must return payoffs in rows, shape (K, n)"
+
+
+def _rounding(values: Callable[[Array], Array], centres: Array) -> float:
+    """Relative rounding of a function's values, at least that of double precision, from fourth differences.
+
+    ``centres`` has shape (K, n), positive. A smooth function's values along a short line differ from a cubic by less
+    than any rounding, so that what is left of their fourth differences is rounding (Hamming; More and Wild, 2011).
+    """
+    line = 1.0 + 1e-5 * np.linspace(-1.0, 1.0, _ROUGHNESS)
+    on_lines = values((centres[:, None] * line[:, None]).reshape(-1, centres.shape[1]))
+    on_lines = on_lines.reshape(len(centres), _ROUGHNESS, -1)
+    size = np.abs(on_lines).max()
+    fourth = np.diff(on_lines / max(size, 1e-300), 4, axis=1)
+    noise = np.sqrt((fourth**2).mean(axis=1) / 70.0)  # 70 = 1 + 16 + 36 + 16 + 1
+    # The median: a kink or a jump may lie on one of the lines.
+    return max(float(np.median(noise.max(axis=-1))), float(np.finfo(float).eps))
+
+
+def _unit_roundoff(value: Any) -> float:
+    """Relative spacing of numbers of the type that a function returns."""
+    kind = np.asarray(value).dtype
+    return float(np.finfo(kind if kind.kind == "f" else float).eps)
+
+
+def _row(one: Array, other: Array) -> int:
+    """The row in which two answers differ most."""
+    return int(np.abs(one - other).reshape(len(one), -1).max(axis=1).argmax())
+
+
+def _show(array: Any) -> str:
+    """An array, or what was to be one, in one line."""
+    if not isinstance(array, np.ndarray):
+        return repr(array)
+    return np.array2string(array, precision=6, threshold=12, separator=", ").replace("\n", "")
