@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedshap._types import Array, ArrayLike, PerAgent
+from fedshap.equilibrium.few_points import best_deviations
 from fedshap.equilibrium.steps import UNBOUNDED
 from fedshap.game import Game
 from fedshap.mechanisms import Mechanism
@@ -47,6 +48,9 @@ def regret(game: Game, mechanism: Mechanism, s: ArrayLike, *, agents: ArrayLike 
     s = game.one_profile(s)
     who = np.arange(game.n_agents) if agents is None else _checked_agents(agents, game.n_agents)
     utilities = partial(mechanism.deviation_utilities, game, s, agents=who)
+    if mechanism.dear(game):
+        gain, peak = best_deviations(utilities, s[who], game.upper[who], game.payoff.scale)
+        return float(np.where(np.isinf(game.upper[who]) & (peak >= UNBOUNDED), np.inf, gain).max())
     x = _deviations(s[who], game.upper[who])
     gain, at_peak = np.zeros(len(who)), x[:, :1]
     for _ in range(9):

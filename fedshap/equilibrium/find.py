@@ -12,6 +12,7 @@ from fedshap.equilibrium.ascent import maximise
 from fedshap.equilibrium.best_responses import best_responses
 from fedshap.equilibrium.certificate import regret
 from fedshap.equilibrium.clearing import clear
+from fedshap.equilibrium.quasi_newton import climb
 from fedshap.equilibrium.records import ConvergenceError, Equilibrium
 from fedshap.equilibrium.steps import UNBOUNDED, initial_profile
 from fedshap.game import Game
@@ -108,7 +109,8 @@ def _solve(game: Game, mechanism: Mechanism, initial: Profile, progress: Progres
     """An equilibrium by the best method that the mechanism allows, the iterations it took and its name."""
     potential, clearing = mechanism.potential(game), mechanism.clearing(game)
     if potential is not None:
-        return *maximise(potential, initial, progress), "potential"
+        ascend = climb if mechanism.dear(game) else maximise
+        return *ascend(potential, initial, progress), "potential"
     cleared = None if clearing is None else clear(clearing, initial, progress)
     if cleared is not None:
         return *cleared, "market clearing"

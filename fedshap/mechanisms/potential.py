@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedshap._types import Profile
+from fedshap._types import PerAgent, Profile
 from fedshap.game import Game
-from fedshap.shapley import shapley_potential
+from fedshap.shapley import shapley_gradient, shapley_potential
 from fedshap.shapley.deviations import shapley_expansion
 from fedshap.shapley.expansion import Expansion
 
@@ -25,6 +25,10 @@ class Potential:
     def value(self, s: Profile) -> float:
         """``Phi(s) = P(s) - sum_i c_i(s_i)``."""
         return float(shapley_potential(self.game, s) - self.game.costs(s).sum())
+
+    def gradient(self, s: Profile) -> PerAgent:
+        """The own-gradients of all utilities, shape (n,)."""
+        return shapley_gradient(self.game, s) - self.game.cost.derivatives(s)
 
     def expansion(self, s: Profile) -> Expansion:
         """Value, gradient and curvature at ``s``: the gradient holds the own-gradients of all utilities."""

@@ -76,9 +76,9 @@ class Payoff(Record):
     def _bend(self) -> float | None:
         return natural_scale(lambda x: float(self.total(np.full(self.n_agents, x))))
 
-    def difference_steps(self, s: Profile) -> PerAgent:
-        """Steps that suit differences of values at ``s``, shape (..., n); free of the unit of contributions."""
-        return step_sizes(s, self._bend, self.precision)
+    def difference_steps(self, s: Profile, order: int = 1) -> PerAgent:
+        """Steps that suit differences of values at ``s``, shape (..., n), for derivatives of an order."""
+        return step_sizes(s, self._bend, self.precision, order)
 
     def _profile(self, s: ArrayLike) -> Profile:
         return as_profile("s", s, self.n_agents)

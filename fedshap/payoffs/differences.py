@@ -52,19 +52,20 @@ def _readings(total: Callable[[float], float], decades: range) -> list[float]:
     return found
 
 
-def step_sizes(s: Profile, scale: float | None, precision: float) -> PerAgent:
+def step_sizes(s: Profile, scale: float | None, precision: float, order: int = 1) -> PerAgent:
     """Steps for central differences of values that are good to ``precision``, shape (..., n).
 
-    A step h on a function that varies over the distance d errs by ``(h/d)^2`` for its curvature and by
-    ``precision / h`` for rounding: least at ``h = (precision d^2 scale)^(1/3)``. A payoff such as the square root varies
-    over d = s, however small; at zero the scale stands in.
+    For derivatives of the given order k, of a payoff that varies over the distance d, a step h errs by ``(h/d)^2`` for
+    what it leaves out and by ``precision (scale/h)^k`` for rounding: together least near
+    ``h = (precision d^2 scale^k)^(1/(k+2))``. A payoff such as the square root varies over d = s, however small; at
+    zero the scale stands in, and the largest contribution for payoffs that have none.
     """
     largest = np.max(s, axis=-1, keepdims=True)
     reach: Array = np.where(largest > 0.0, largest, 1.0) if scale is None else np.full_like(largest, scale)
-    relative = precision ** (1.0 / 3.0)
-    with np.errstate(under="ignore"):
-        steps = relative * np.maximum(s, np.cbrt(s) ** 2 * np.cbrt(reach))
-    return np.where(steps <= s, np.maximum(steps, np.finfo(float).tiny), relative * reach)
+    relative = precision ** (1.0 / (order + 2))
+    share = order / (order + 2)
+    steps = relative * np.maximum(s, s ** (1.0 - share) * reach**share)
+    return np.where((steps <= s) & (s > 0.0), steps, relative * reach)
 
 
 def differences(function: Callable[[Array], Array], s: Profile, steps: PerAgent) -> Array:

@@ -9,6 +9,8 @@ so that only coalitions of those who contribute are evaluated. Memory does not g
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import combinations
 from math import comb
 
 import numpy as np
@@ -53,6 +55,8 @@ def exact_values(payoff: Payoff, s: Profile) -> PerAgent:
 
 
 def exact_gradient(payoff: Payoff, s: Profile) -> PerAgent:
+    if not payoff.has_gradient:
+        return exact_slopes(payoff, s, payoff.difference_steps(s)).first
     n = len(s)
     weights = _gain_weights(n)
 
@@ -67,23 +71,13 @@ def exact_gradient(payoff: Payoff, s: Profile) -> PerAgent:
 
 
 def exact_hessian(payoff: Payoff, s: Profile) -> Jacobian:
-    """Central differences of the own-gradient, one-sided near zero, made symmetric."""
-    low, high = np.maximum(s - 1e-5 * np.maximum(s, 1.0), 0.0), s + 1e-5 * np.maximum(s, 1.0)
-    rows = []
-    for j in range(len(s)):
-        moved = np.tile(s, (2, 1))
-        moved[:, j] = low[j], high[j]
-        rows.append((exact_gradient(payoff, moved[1]) - exact_gradient(payoff, moved[0])) / (high[j] - low[j]))
-    hessian = np.array(rows)
-    return (hessian + hessian.T) / 2.0
+    """Second derivatives of the potential by differences of surpluses."""
+    return mixed_slopes(payoff, s, exact_slopes(payoff, s, payoff.difference_steps(s, 2)), np.arange(len(s)))
 
 
 def exact_potential(payoff: Payoff, s: Profile) -> Array:
     who = np.flatnonzero(s)
-    weights = _potential_weights(len(who))
-    empty = payoff.total(np.zeros(len(s)))
-    sums = [(totals[0] - empty) @ weights[sizes] for _, sizes, totals in _totals(payoff, s, who, [], np.zeros((1, 0)))]
-    return np.asarray(sum(sums, start=0.0))
+    return np.asarray(_potential(_at(payoff, s, who), len(who)))
 
 
 def exact_deviations(payoff: Payoff, s: Profile, agent: int, x: Array) -> Array:
@@ -92,14 +86,98 @@ def exact_deviations(payoff: Payoff, s: Profile, agent: int, x: Array) -> Array:
     weights = _gain_weights(len(others) + 1)
     points = np.concatenate([[0.0], x])[:, None]
     values = np.zeros(len(x))
-    for _, sizes, totals in _totals(payoff, s, others, [agent], points):
-        values += (totals[1:] - totals[0]) @ weights[sizes]
+    for _, members, totals in _totals(payoff, s, others, [agent], points):
+        values += (totals[1:] - totals[0]) @ weights[_sizes(members)]
     return values
 
 
-def _potential_weights(n: int) -> Array:
-    """Weight of a coalition of each size 0..n in the potential: ``(|X|-1)! (n-|X|)! / n! = 1 / (|X| C(n, |X|))``."""
-    return np.array([0.0] + [1.0 / (size * comb(n, size)) for size in range(1, n + 1)])
+@dataclass(frozen=True, eq=False)
+class Slopes:
+    """Own derivatives of everybody's Shapley value, by differences of surpluses.
+
+    Attributes
+    ----------
+    value : float
+        The potential.
+    first, second : Array
+        First and second derivative of ``phi_i`` in ``s_i``, each of shape (n,).
+    steps : Array
+        The steps taken, shape (n,).
+    here, ahead : Array
+        Weighted sum of the surpluses of the coalitions that hold both i and j, at ``s`` and if i gives a step more,
+        shape (n, n): what `mixed_slopes` needs besides.
+    """
+
+    value: float
+    first: PerAgent
+    second: PerAgent
+    steps: PerAgent
+    here: Jacobian
+    ahead: Jacobian
+
+
+def exact_slopes(payoff: Payoff, s: Profile, steps: PerAgent) -> Slopes:
+    """One pass over the coalitions, two steps of each of their members.
+
+    Differences are central; where ``s`` is less than a step, they are those of the parabola through 0, one step and
+    two.
+    """
+    n, who = len(s), np.flatnonzero(s)
+    totals = _at(payoff, s, who)  # (2^m,)
+    first, second, here, ahead = np.zeros(n), np.zeros(n), np.zeros((n, n)), np.zeros((n, n))
+    for i, h in enumerate(steps):
+        others = _contributing(s, [i])
+        weights = _gain_weights(len(others) + 1)
+        with_i = totals if s[i] == 0.0 else totals.reshape(-1, 2, 1 << int(np.searchsorted(who, i)))[:, 1].ravel()
+        centre, points = _stencil(s[i], h)
+        for chunk, members, moved in _totals(payoff, s, others, [i], points[:, None]):
+            w, known = weights[_sizes(members)], with_i[chunk]
+            if s[i] >= h:
+                low, middle, high, after = moved[0], known, moved[1], moved[1]
+            elif s[i] == 0.0:
+                low, middle, high, after = known, moved[0], moved[1], moved[0]
+            else:
+                low, middle, high, after = moved
+            first[i] += w @ (high - low) / ((centre + h) - (centre - h))
+            second[i] += w @ (high - 2.0 * middle + low) / h / h
+            here[i, others] += (w * known) @ members
+            ahead[i, others] += (w * after) @ members
+        first[i] += (s[i] - centre) * second[i]
+    return Slopes(_potential(totals, len(who)), first, second, steps, here, ahead)
+
+
+def mixed_slopes(payoff: Payoff, s: Profile, slopes: Slopes, agents: NDArray[np.intp]) -> Jacobian:
+    """Second derivatives of the potential, shape (n, n); mixed ones between ``agents`` alone, else zero."""
+    hessian, h = np.diag(slopes.second), slopes.steps
+    for i, j in combinations(agents.tolist(), 2):
+        others = _contributing(s, [i, j])
+        weights = _gain_weights(len(others) + 2)
+        known = s[i] > 0.0 and s[j] > 0.0  # the surpluses of the other three corners, from the pass before
+        corners = np.array([[1, 1], [1, 0], [0, 1], [0, 0]])[: 1 if known else 4] * h[[i, j]] + s[[i, j]]
+        sums = np.zeros(len(corners))
+        for _, members, totals in _totals(payoff, s, others, [i, j], corners):
+            sums += totals @ weights[_sizes(members) + 1]
+        rest = (slopes.ahead[i, j], slopes.ahead[j, i], slopes.here[i, j]) if known else sums[1:]
+        hessian[i, j] = hessian[j, i] = (sums[0] - rest[0] - rest[1] + rest[2]) / h[i] / h[j]
+    return hessian
+
+
+def _stencil(x: float, h: float) -> tuple[float, Array]:
+    """Middle of three points a step apart around x, or from 0 on, and which contributions are still to be evaluated."""
+    if x >= h:
+        return x, np.array([x - h, x + h])
+    return h, np.array([h, 2.0 * h] if x == 0.0 else [0.0, h, 2.0 * h, x + h])
+
+
+def _potential(totals: Array, n: int) -> float:
+    """The potential, of the surpluses of all coalitions of n agents: ``1 / (|X| C(n, |X|))`` of each surplus."""
+    weights = np.array([0.0] + [1.0 / (size * comb(n, size)) for size in range(1, n + 1)])
+    sizes = _over_coalitions(n, _sizes)
+    return float((totals - totals[0]) @ weights[sizes])
+
+
+def _sizes(members: Array) -> NDArray[np.intp]:
+    return members.sum(axis=1).astype(np.intp)
 
 
 def _contributing(s: Profile, without: list[int]) -> NDArray[np.intp]:
@@ -109,49 +187,29 @@ def _contributing(s: Profile, without: list[int]) -> NDArray[np.intp]:
     return np.flatnonzero(others)
 
 
+def _at(payoff: Payoff, s: Profile, who: NDArray[np.intp]) -> Array:
+    """Surpluses of all coalitions of some agents, shape (2^m,)."""
+    return np.concatenate([totals[0] for _, _, totals in _totals(payoff, s, who, [], np.zeros((1, 0)))])
+
+
 def _totals(
     payoff: Payoff, s: Profile, others: NDArray[np.intp], moved: list[int], points: Array
-) -> Iterator[tuple[Array, NDArray[np.intp], Array]]:
+) -> Iterator[tuple[slice, Array, Array]]:
     """Surpluses of coalitions X of ``others``, joined by the agents ``moved`` with each of the contributions ``points``.
 
-    ``points`` has shape (P, len(moved)). Yields, a chunk of K coalitions at a time, who is in X (K, len(others)), the
-    sizes of X (K,) and the surpluses (P, K).
+    ``points`` has shape (P, len(moved)). Yields, a chunk of K coalitions at a time, which they are, who is in them
+    (K, len(others)) and the surpluses (P, K).
     """
     count = 1 << len(others)
     for first in range(0, count, _CHUNK):
         members = _members(first, min(first + _CHUNK, count), len(others))
         k = len(members)
         together = max(1, _CHUNK // k)  # points evaluated in one call
-        profiles = np.zeros((together, k, len(s)))
+        profiles = np.zeros((min(together, len(points)), k, len(s)))
         profiles[:, :, others] = members * s[others]
         totals = np.empty((len(points), k))
         for p in range(0, len(points), together):
             some = points[p : p + together]
             profiles[: len(some), :, moved] = some[:, None, :]
             totals[p : p + together] = payoff.total(profiles[: len(some)].reshape(-1, len(s))).reshape(-1, k)
-        yield members, members.sum(axis=1).astype(np.intp), totals
-
-
-def exact_slopes(payoff: Payoff, s: Profile, steps: PerAgent) -> tuple[PerAgent, PerAgent, Array]:
-    """First and second own derivatives of everybody's Shapley value by differences, each of shape (n,), and ``ahead``.
-
-    Differences are central, or ahead of zero where ``s`` is less than a step. ``ahead[i, j]`` is what the coalitions
-    that hold i and j gain in the weighted mean if i gives a step more: half of what mixed differences need.
-    """
-    n = len(s)
-    slopes, bends, ahead = np.empty(n), np.empty(n), np.zeros((n, n))
-    for i, h in enumerate(steps):
-        centre = max(float(s[i]), h)
-        others = _contributing(s, [i])
-        weights = _gain_weights(len(others) + 1)
-        at = np.array([[centre], [centre - h], [centre + h], [s[i]], [s[i] + h]])[: 3 if s[i] >= h else 5]
-        first, second = 0.0, 0.0
-        for members, sizes, totals in _totals(payoff, s, others, [i], at):
-            w = weights[sizes]
-            first += w @ (totals[2] - totals[1])
-            second += w @ (totals[2] - 2.0 * totals[0] + totals[1])
-            rise = totals[2] - totals[0] if s[i] >= h else totals[4] - totals[3]
-            ahead[i, others] += (w * rise) @ members
-        bends[i] = second / h**2
-        slopes[i] = first / (2.0 * h) + (s[i] - centre) * bends[i]  # from the middle of the three points to s
-    return slopes, bends, ahead
+        yield slice(first, first + k), members, totals

@@ -1,0 +1,64 @@
+"""Search for profitable deviations where a utility is dear to evaluate: few points, and parabolas through the best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from fedshap._types import Array, PerAgent
+
+# In units of the payoff's scale: three to a decade around it, and fewer far off.
+_ABROAD = np.concatenate([10.0 ** np.array([-9, -7, -5, -4]), np.geomspace(1e-3, 1e3, 19), 10.0 ** np.array([4, 6, 8, 10, 12])])
+# In units of what she gives: evenly, and closer and closer.
+_AROUND = np.array([0.25, 0.5, 0.75, 1.25, 1.5, 2.0, 3.0, 4.0])
+_CLOSE = np.array([1e-1, 1e-2, 1e-3, 1e-5, 1e-7])
+_ROUNDS = 4
+
+
+def best_deviations(
+    utilities: Callable[[Array], Array], s: PerAgent, upper: PerAgent, scale: float
+) -> tuple[PerAgent, PerAgent]:
+    """What each agent gains by her best deviation, and where she is then; both of shape (m,).
+
+    ``utilities`` maps contributions (m, P) to utilities (m, P). About fifty points are looked at, on all scales and close
+    to what she gives; then, four times, the middles on either side of the best and the top of the parabola through it
+    and its neighbours. A smooth peak is found to rounding wherever a point of the first lies on its slopes.
+    """
+    x = _first(s, upper, scale)
+    values = utilities(x)
+    here = np.take_along_axis(values, (x == s[:, None]).argmax(axis=1)[:, None], axis=1)
+    for _ in range(_ROUNDS):
+        more = _closer(x, values)
+        x, values = np.hstack([x, more]), np.hstack([values, utilities(more)])
+        order = np.argsort(x, axis=1, kind="stable")
+        x, values = np.take_along_axis(x, order, axis=1), np.take_along_axis(values, order, axis=1)
+    peak = values.argmax(axis=1)[:, None]
+    gain = np.take_along_axis(values, peak, axis=1) - here
+    return np.maximum(gain, 0.0)[:, 0], np.take_along_axis(x, peak, axis=1)[:, 0]
+
+
+def _first(s: PerAgent, upper: PerAgent, scale: float) -> Array:
+    """Contributions to look at first, (m, P), in rising order; what she gives is one of them."""
+    own = s[:, None] * np.concatenate([_AROUND, 1.0 - _CLOSE, 1.0 + _CLOSE, [1.0, 0.0]])
+    abroad = np.broadcast_to(scale * _ABROAD, (len(s), len(_ABROAD)))
+    return np.sort(np.minimum(np.hstack([own, abroad]), upper[:, None]), axis=1)
+
+
+def _closer(x: Array, values: Array) -> Array:
+    """Three contributions around the best of each row, (m, 3)."""
+    peak = values.argmax(axis=1)[:, None]
+
+    def at(array: Array, index: Array) -> Array:
+        return np.take_along_axis(array, index, axis=1)
+
+    best, top = at(x, peak), at(values, peak)
+    # Neighbours at other contributions: the same ones may occur twice.
+    left = np.maximum((x < best).sum(axis=1, keepdims=True) - 1, 0)
+    right = np.minimum((x <= best).sum(axis=1, keepdims=True), x.shape[1] - 1)
+    low, high = at(x, left), at(x, right)
+    a, b = (top - at(values, left)) * (high - best), (top - at(values, right)) * (best - low)
+    # The top of the parabola: a mean of the two middles, weighted by how steeply it falls on the other side.
+    middles = (low + best) / 2.0, (best + high) / 2.0
+    weight = np.divide(a, a + b, out=np.full_like(a, 0.5), where=a + b > 0.0)
+    return np.hstack([*middles, middles[0] + weight * (middles[1] - middles[0])])
