@@ -27,6 +27,8 @@ def as_array(
         array = np.array(value, dtype=float)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be an array of numbers; got {value!r}") from error
+    if array.size and _within(float(array.min()), float(array.max()), minimum, maximum, below):
+        return array
     if np.isnan(array).any() or (finite and not np.isfinite(array).all()):
         kind = "finite" if finite else "a number"
         raise ValueError(f"every entry of {name} must be {kind}; got {_first(array, ~np.isfinite(array))}")
@@ -37,6 +39,16 @@ def as_array(
     if below is not None and (array >= below).any():
         raise ValueError(f"{name} must be below {below:g}; got {_first(array, array >= below)}")
     return array
+
+
+def _within(low: float, high: float, minimum: float | None, maximum: float | None, below: float | None) -> bool:
+    """Whether finite numbers from ``low`` to ``high`` are allowed; the common case, told from two numbers. nan is not."""
+    return (
+        low >= (-np.finfo(float).max if minimum is None else minimum)
+        and high <= (np.finfo(float).max if maximum is None else maximum)
+        and (below is None or high < below)
+        and high < np.inf
+    )
 
 
 def as_per_agent(

@@ -8,11 +8,11 @@ import numpy as np
 
 from fedshap._types import Array, PerAgent
 
-# In units of the payoff's scale: three to a decade around it, and fewer far off.
-_ABROAD = np.concatenate([10.0 ** np.array([-9, -7, -5, -4]), np.geomspace(1e-3, 1e3, 19), 10.0 ** np.array([4, 6, 8, 10, 12])])
+# In units of the payoff's scale: three to a decade around it, fewer far off.
+_ABROAD = 10.0 ** np.array([-9.0, -6.0, -4.0, -3.0, *(np.arange(-6, 7) / 3.0), 3.0, 4.0, 6.0, 9.0, 12.0])
 # In units of what she gives: evenly, and closer and closer.
-_AROUND = np.array([0.25, 0.5, 0.75, 1.25, 1.5, 2.0, 3.0, 4.0])
-_CLOSE = np.array([1e-1, 1e-2, 1e-3, 1e-5, 1e-7])
+_AROUND = np.array([0.25, 0.5, 0.75, 1.5, 2.0, 4.0])
+_CLOSE = np.array([0.1, 1e-2, 1e-4, 1e-7])
 _ROUNDS = 4
 
 

@@ -96,7 +96,7 @@ class CustomPayoff(Payoff):
     def jacobian(self, s: ArrayLike) -> Jacobian:
         s = self._profile(s)
         if self.gradient is None:
-            return differences(self.values, s, self.difference_steps(s))
+            return differences(self.values, s, self.difference_steps(s), self.precision)
         rows = s.reshape(-1, self.n_agents)
         slopes = checked_output("gradient", self._slopes(rows), (*rows.shape, self.n_agents))
         return slopes.reshape(*s.shape, self.n_agents)
@@ -108,7 +108,7 @@ class CustomPayoff(Payoff):
         if self.has_gradient:
             return super().total_gradient(s)
         s = self._profile(s)
-        return differences(self.total, s, self.difference_steps(s))  # no n x n Jacobian on the way
+        return differences(self.total, s, self.difference_steps(s), self.precision)  # no n x n Jacobian on the way
 
     def _payoffs(self, rows: Array) -> Any:
         """What the function answers for profiles in rows, unchecked."""

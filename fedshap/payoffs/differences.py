@@ -68,25 +68,39 @@ def step_sizes(s: Profile, scale: float | None, precision: float, order: int = 1
     return np.where((steps <= s) & (s > 0.0), steps, relative * reach)
 
 
-def differences(function: Callable[[Array], Array], s: Profile, steps: PerAgent) -> Array:
+def differences(function: Callable[[Array], Array], s: Profile, steps: PerAgent, precision: float) -> Array:
     """Derivatives of ``function`` in every contribution, stacked on the last axis, without ever leaving the orthant.
 
-    ``function`` maps (..., n) to (..., *inner); the result has shape (..., *inner, n). Differences are central; where
-    a contribution is less than a step, they are those of the parabola through 0, one step and two.
+    ``function`` maps (..., n) to (..., *inner); the result has shape (..., *inner, n). Where the largest contribution
+    calls for a much wider step, the wider one, which rounds less, is taken unless the two disagree by more than the
+    narrower one rounds: then the payoff bends between them.
     """
+    largest = np.max(s, axis=-1, initial=0.0)
     columns = []
     for j in range(s.shape[-1]):
-        step = steps[..., j]
-        centre = np.maximum(s[..., j], step)
-        ahead, behind = (function(_replaced(s, j, centre + step)), function(_replaced(s, j, centre - step)))
-        wide = step.reshape(step.shape + (1,) * (ahead.ndim - step.ndim))
-        slope = (ahead - behind) / wide / 2.0
-        if (near_zero := s[..., j] < step).any():
-            bend = (ahead - 2.0 * function(_replaced(s, j, centre)) + behind) / wide
-            back = ((s[..., j] - centre) / step).reshape(wide.shape)
-            slope = np.where(near_zero.reshape(wide.shape), slope + back * bend, slope)
+        step, wide = steps[..., j], precision ** (1.0 / 3.0) * largest
+        slope, rounding = _difference(function, s, j, step, precision)
+        if (wide > 10.0 * step).any():
+            other, _ = _difference(function, s, j, np.maximum(step, wide), precision)
+            slope = np.where(np.abs(other - slope) <= rounding, other, slope)
         columns.append(slope)
     return np.stack(columns, axis=-1)
+
+
+def _difference(
+    function: Callable[[Array], Array], s: Profile, j: int, step: Array, precision: float
+) -> tuple[Array, Array]:
+    """Derivative in ``s_j`` and a bound on its rounding: central, or by the parabola through 0, one step and two."""
+    centre = np.maximum(s[..., j], step)
+    ahead, behind = (function(_replaced(s, j, centre + way)) for way in (step, -step))
+    wide = step.reshape(step.shape + (1,) * (ahead.ndim - step.ndim))
+    slope = (ahead - behind) / wide / 2.0
+    near_zero = s[..., j] < step
+    if near_zero.any():
+        bend = (ahead - 2.0 * function(_replaced(s, j, centre)) + behind) / wide
+        back = ((s[..., j] - centre) / step).reshape(wide.shape)
+        slope = np.where(near_zero.reshape(wide.shape), slope + back * bend, slope)
+    return slope, 8.0 * precision * (np.abs(ahead) + np.abs(behind)) / wide
 
 
 def _replaced(s: Profile, j: int, value: Array) -> Profile:

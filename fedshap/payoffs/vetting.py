@@ -67,7 +67,6 @@ def vet_payoffs(function: Callable[[Array], Any], gradient: Callable[[Array], An
     """
     pattern = np.random.default_rng(0).uniform(0.1, 1.0, (4 + (n_agents == 4), n_agents)).round(2)  # K is not n
     vet("function", function, pattern)
-    checked_output("function", function(pattern.copy()), pattern.shape)
 
     def values(rows: Array) -> Array:
         return checked_output("function", function(rows.copy()), rows.shape)
@@ -79,8 +78,7 @@ def vet_payoffs(function: Callable[[Array], Any], gradient: Callable[[Array], An
         vet("function", function, profiles)
     precision = max(_rounding(values, profiles), _unit_roundoff(function(profiles.copy())))
     if gradient is not None:
-        vet("gradient", gradient, profiles)
-        given = checked_output("gradient", gradient(profiles.copy()), (*profiles.shape, n_agents))
+        given = vet("gradient", gradient, profiles, n_agents)
         _compare(given, values, profiles, step_sizes(profiles, bend, precision), precision)
     elif precision > ROUGHEST:
         raise ValueError(
@@ -94,7 +92,7 @@ def _compare(
     given: Array, values: Callable[[Array], Array], profiles: Array, steps: Array, precision: float
 ) -> None:
     """Refuse a gradient that is not the function's."""
-    found = differences(values, profiles, steps)
+    found = differences(values, profiles, steps, precision)
     rounding = precision * np.abs(values(profiles)).max() / steps[:, None, :]
     off = np.abs(given - found) - 1e-3 * np.abs(found).max(axis=(1, 2), keepdims=True) - 10.0 * rounding
     if (off > 0.0).any():
@@ -105,41 +103,36 @@ def _compare(
         )
 
 
-def vet(name: str, function: Callable[[Array], Any], inputs: Array) -> None:
+def vet(name: str, function: Callable[[Array], Any], inputs: Array, *inner: int) -> Array:
     """Refuse a function that answers otherwise in a batch than alone, or otherwise the second time.
 
-    ``inputs`` has shape (K, ...); the function maps it to (K, ...), row by row.
+    The function maps ``inputs``, shape (K, ...), to an array of shape (K, ..., *inner), row by row. Returns its answer.
 
     Raises
     ------
     ValueError
         Naming the function and showing the input and both answers.
     """
-    together, again = _answer(name, function, inputs), _answer(name, function, inputs)
-    if len(together) != len(inputs):
-        raise ValueError(
-            f"{name} must return one row for each of the {len(inputs)} rows it is given; "
-            f"it returned shape {together.shape}. {_vectorise(name, function, inputs)}"
-        )
+    together, again = _answer(name, function, inputs, inner), _answer(name, function, inputs, inner)
     tolerance = ALIKE * np.abs(together).max(initial=0.0)
-    if (np.abs(together - again) > tolerance).any():
-        k = _row(together, again)
+    if (off := _off(together, again, tolerance)) is not None:
         raise ValueError(
-            f"{name} must return the same values each time; at {_show(inputs[k])} it returned "
-            f"{_show(together[k])} and then {_show(again[k])}. Average over many draws, or seed the generator afresh "
-            "in each call, so that the same draws are used for every profile"
+            f"{name} must return the same values each time; at {_show(inputs[off])} it returned "
+            f"{_show(together[off])} and then {_show(again[off])}. Average over many draws, or seed the generator "
+            "afresh in each call, so that the same draws are used for every profile"
         )
-    alone = np.concatenate([_answer(name, function, row[None]) for row in inputs])
-    if alone.shape != together.shape or (np.abs(together - alone) > tolerance).any():
-        k = _row(together, alone) if alone.shape == together.shape else 0
+    alone = np.concatenate([_answer(name, function, row[None], inner) for row in inputs])
+    if (off := _off(together, alone, tolerance)) is not None:
+        advice = "Reduce over the last axis only: s.sum(axis=-1, keepdims=True), not s.sum(); draw random numbers of "
         raise ValueError(
-            f"{name} must treat each row of a batch as if it were alone; at {_show(inputs[k])} it returned "
-            f"{_show(together[k])} in a batch and {_show(alone[k])} alone. Reduce over the last axis only: "
-            "s.sum(axis=-1, keepdims=True), not s.sum(); draw random numbers of shape (n,), not s.shape"
+            f"{name} must treat each row of a batch as if it were alone; at {_show(inputs[off])} it returned "
+            f"{_show(together[off])} in a batch and {_show(alone[off])} alone. "
+            + (advice + "shape (n,), not s.shape" if inputs.ndim > 1 else "Each entry's answer may depend on it alone")
         )
+    return together
 
 
-def _answer(name: str, function: Callable[[Array], Any], inputs: Array) -> Array:
+def _answer(name: str, function: Callable[[Array], Any], inputs: Array, inner: tuple[int, ...]) -> Array:
     """What the function returns for a batch; an error that says how to vectorise if it does not take one."""
     try:
         with np.errstate(all="ignore"):
@@ -147,24 +140,32 @@ def _answer(name: str, function: Callable[[Array], Any], inputs: Array) -> Array
     except FAILURES as error:
         raise ValueError(
             f"{name} failed on an input of shape {inputs.shape}, {_show(inputs)}: {type(error).__name__}: {error}. "
-            f"{_vectorise(name, function, inputs)}"
+            f"{_advice(name, function, inputs[0], inner)}"
         ) from error
-    return np.atleast_1d(_as_numbers(name, value))
+    shape = (*inputs.shape, *inner)
+    if _as_numbers(name, value).shape != shape:
+        raise ValueError(
+            f"{name} must return an array of shape {shape} for an input of shape {inputs.shape}; it returned shape "
+            f"{np.shape(value)}. {_advice(name, function, inputs[0], inner)}"
+        )
+    return checked_output(name, value, shape)
 
 
-def _vectorise(name: str, function: Callable[[Array], Any], inputs: Array) -> str:
-    """What to do about a function that does not take a batch."""
+def _advice(name: str, function: Callable[[Array], Any], one: Array, inner: tuple[int, ...]) -> str:
+    """What to do about a function that does not take a batch, if it takes one profile."""
+    if one.ndim == 0:
+        return "It is called with arrays of weighted sums and must return a number for each"
     try:
         with np.errstate(all="ignore"):
-            single = np.shape(function(inputs[0].copy())) == inputs[0].shape and inputs[0].ndim > 0
+            single = np.shape(function(one.copy())) == (*one.shape, *inner)
     except FAILURES:
         single = False
-    if single:
-        return (
-            f"It takes one profile at a time: let it map shape (K, n) to (K, n), with s[..., 0] for s[0] and axis=-1 "
-            f"in every reduction, or say vectorised=False, which calls {name} row by row"
-        )
-    return "It is called with profiles in rows, shape (K, n), and must return payoffs in rows, shape (K, n)"
+    if not single:
+        return "It is called with profiles in rows, and must return a row for each"
+    return (
+        "It takes one profile at a time: write it for profiles in rows, with s[..., 0] for s[0] and axis=-1 in every "
+        f"reduction, or say vectorised=False, and {name} is called row by row"
+    )
 
 
 def _rounding(values: Callable[[Array], Array], centres: Array) -> float:
@@ -189,9 +190,10 @@ def _unit_roundoff(value: Any) -> float:
     return float(np.finfo(kind if kind.kind == "f" else float).eps)
 
 
-def _row(one: Array, other: Array) -> int:
-    """The row in which two answers differ most."""
-    return int(np.abs(one - other).reshape(len(one), -1).max(axis=1).argmax())
+def _off(one: Array, other: Array, tolerance: float) -> int | None:
+    """The row in which two answers differ most, if by more than ``tolerance``."""
+    apart = np.abs(one - other).reshape(len(one), -1).max(axis=1)
+    return int(apart.argmax()) if (apart > tolerance).any() else None
 
 
 def _show(array: Any) -> str:

@@ -8,8 +8,9 @@ so that only coalitions of those who contribute are evaluated. Memory does not g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from math import comb
 
@@ -17,23 +18,59 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedshap._types import Array, Jacobian, PerAgent, Profile
+from fedshap._validation import read_only
 from fedshap.payoffs import Payoff
 
 MAX_EXACT = 20
 """Most agents that enumeration accepts: 2^20 coalitions."""
 
-_CHUNK = 1 << 11  # profiles evaluated at once: few enough to stay in the processor's cache
+_BITS = 11  # 2^11 profiles are evaluated at once: few enough to stay in the processor's cache
 
 
-def _members(first: int, last: int, n: int) -> Array:
-    """Membership of coalitions first..last-1, shape (last - first, n), entries 0 or 1."""
-    return (np.arange(first, last)[:, None] >> np.arange(n) & 1).astype(float)
+@dataclass(frozen=True, eq=False)
+class _Chunk:
+    """Coalitions of some agents of which the last are alike: all 2^b of the first b agents, joined by the same others.
+
+    Attributes
+    ----------
+    where : slice
+        Their places among all coalitions.
+    sizes : Array
+        Their sizes, shape (K,).
+    first, last : Array
+        Membership of the first b agents, shape (K, b), and of the last, the same for all, shape (m - b,).
+    profiles : Array
+        ``s[X]`` of each, (together, K, n), as many times as asked for; may be written to where others are zero.
+    """
+
+    where: slice
+    sizes: NDArray[np.intp]
+    first: Array
+    last: Array
+    profiles: Array
+
+    def held_by(self, weighted: Array) -> Array:
+        """Sum of ``weighted``, (K,), over the coalitions that each agent is in, shape (m,)."""
+        return np.concatenate([weighted @ self.first, weighted.sum() * self.last])
 
 
-def _over_coalitions(n: int, function: Callable[[Array], Array]) -> Array:
-    """Stack ``function(membership)`` over all 2^n coalitions, a chunk at a time."""
-    chunks = [function(_members(k, min(k + _CHUNK, 1 << n), n)) for k in range(0, 1 << n, _CHUNK)]
-    return np.concatenate(chunks)
+@lru_cache(maxsize=_BITS + 1)
+def _members(n: int) -> Array:
+    """Membership of the 2^n coalitions of n agents, entries 0 or 1."""
+    return read_only((np.arange(1 << n)[:, None] >> np.arange(n) & 1).astype(float))
+
+
+def _coalitions(s: Profile, who: NDArray[np.intp], together: int = 1) -> Iterator[_Chunk]:
+    """All coalitions of some agents, a chunk at a time."""
+    b = min(len(who), _BITS)
+    first, k = _members(b), 1 << b
+    sizes = first.sum(axis=1).astype(np.intp)
+    profiles = np.zeros((max(1, min(together, (1 << _BITS) // k)), k, len(s)))
+    profiles[..., who[:b]] = first * s[who[:b]]
+    for rest in range(1 << (len(who) - b)):
+        last = (rest >> np.arange(len(who) - b) & 1).astype(float)
+        profiles[..., who[b:]] = last * s[who[b:]]
+        yield _Chunk(slice(rest * k, (rest + 1) * k), sizes + rest.bit_count(), first, last, profiles)
 
 
 def _gain_weights(n: int) -> Array:
@@ -42,32 +79,29 @@ def _gain_weights(n: int) -> Array:
 
 
 def exact_values(payoff: Payoff, s: Profile) -> PerAgent:
-    n = len(s)
-    surplus = _over_coalitions(n, lambda members: payoff.total(members * s))
-    sizes = _over_coalitions(n, lambda members: members.sum(axis=1)).astype(int)
-    weights = np.append(_gain_weights(n), 0.0)[sizes]
-    values = np.empty(n)
-    for i in range(n):
-        split = surplus.reshape(-1, 2, 1 << i)  # axis 1: without and with agent i
+    who, values = np.flatnonzero(s), np.zeros(len(s))
+    surplus = _surpluses(payoff, s, who)
+    weights = np.append(_gain_weights(len(who)), 0.0)[_sizes(s, who)]
+    for rank, i in enumerate(who):
+        split = surplus.reshape(-1, 2, 1 << rank)  # axis 1: without and with agent i
         gains = split[:, 1] - split[:, 0]
-        values[i] = (gains * weights.reshape(-1, 2, 1 << i)[:, 0]).sum()
+        values[i] = (gains * weights.reshape(-1, 2, 1 << rank)[:, 0]).sum()
     return values
 
 
 def exact_gradient(payoff: Payoff, s: Profile) -> PerAgent:
     if not payoff.has_gradient:
         return exact_slopes(payoff, s, payoff.difference_steps(s)).first
-    n = len(s)
-    weights = _gain_weights(n)
-
-    def weighted(members: Array) -> Array:
-        size = members.sum(axis=1).astype(int)
-        gradients = payoff.total_gradient(members * s)
+    gives, who = s > 0.0, np.flatnonzero(s)
+    joins, joined = _gain_weights(len(who) + 1), np.append(_gain_weights(len(who)), 0.0)
+    gradient = np.zeros(len(s))
+    for chunk in _coalitions(s, who):
+        slopes = payoff.total_gradient(chunk.profiles[0])
+        # One who gives is asked in the coalitions that she is in; one who does not, in all, as the next to join.
         # Off the coalition a derivative is not used, and may not exist: 0 x inf must not enter the sum.
-        used = np.where(members > 0.0, gradients, 0.0)
-        return (weights[size - 1] @ used)[None]
-
-    return _over_coalitions(n, lambda members: weighted(members[members.any(axis=1)])).sum(axis=0)
+        gradient[gives] += joined[chunk.sizes - 1] @ np.where(chunk.profiles[0] > 0.0, slopes, 0.0)[:, gives]
+        gradient[~gives] += joins[chunk.sizes] @ slopes[:, ~gives]
+    return gradient
 
 
 def exact_hessian(payoff: Payoff, s: Profile) -> Jacobian:
@@ -77,18 +111,18 @@ def exact_hessian(payoff: Payoff, s: Profile) -> Jacobian:
 
 def exact_potential(payoff: Payoff, s: Profile) -> Array:
     who = np.flatnonzero(s)
-    return np.asarray(_potential(_at(payoff, s, who), len(who)))
+    return np.asarray(_potential(_surpluses(payoff, s, who), _sizes(s, who)))
 
 
 def exact_deviations(payoff: Payoff, s: Profile, agent: int, x: Array) -> Array:
     """Shapley value of one agent at each of the contributions ``x``, shape (P,)."""
     others = _contributing(s, [agent])
     weights = _gain_weights(len(others) + 1)
-    points = np.concatenate([[0.0], x])[:, None]
-    values = np.zeros(len(x))
-    for _, members, totals in _totals(payoff, s, others, [agent], points):
-        values += (totals[1:] - totals[0]) @ weights[_sizes(members)]
-    return values
+    points, place = np.unique(np.append(0.0, x), return_inverse=True)  # 0 comes first
+    values = np.zeros(len(points))
+    for chunk, totals in _moved(payoff, s, others, [agent], points[:, None]):
+        values += (totals - totals[0]) @ weights[chunk.sizes]
+    return values[place[1:]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,15 +157,15 @@ def exact_slopes(payoff: Payoff, s: Profile, steps: PerAgent) -> Slopes:
     two.
     """
     n, who = len(s), np.flatnonzero(s)
-    totals = _at(payoff, s, who)  # (2^m,)
+    totals = _surpluses(payoff, s, who)  # (2^m,)
     first, second, here, ahead = np.zeros(n), np.zeros(n), np.zeros((n, n)), np.zeros((n, n))
     for i, h in enumerate(steps):
         others = _contributing(s, [i])
         weights = _gain_weights(len(others) + 1)
         with_i = totals if s[i] == 0.0 else totals.reshape(-1, 2, 1 << int(np.searchsorted(who, i)))[:, 1].ravel()
         centre, points = _stencil(s[i], h)
-        for chunk, members, moved in _totals(payoff, s, others, [i], points[:, None]):
-            w, known = weights[_sizes(members)], with_i[chunk]
+        for chunk, moved in _moved(payoff, s, others, [i], points[:, None]):
+            w, known = weights[chunk.sizes], with_i[chunk.where]
             if s[i] >= h:
                 low, middle, high, after = moved[0], known, moved[1], moved[1]
             elif s[i] == 0.0:
@@ -140,10 +174,10 @@ def exact_slopes(payoff: Payoff, s: Profile, steps: PerAgent) -> Slopes:
                 low, middle, high, after = moved
             first[i] += w @ (high - low) / ((centre + h) - (centre - h))
             second[i] += w @ (high - 2.0 * middle + low) / h / h
-            here[i, others] += (w * known) @ members
-            ahead[i, others] += (w * after) @ members
+            here[i, others] += chunk.held_by(w * known)
+            ahead[i, others] += chunk.held_by(w * after)
         first[i] += (s[i] - centre) * second[i]
-    return Slopes(_potential(totals, len(who)), first, second, steps, here, ahead)
+    return Slopes(_potential(totals, _sizes(s, who)), first, second, steps, here, ahead)
 
 
 def mixed_slopes(payoff: Payoff, s: Profile, slopes: Slopes, agents: NDArray[np.intp]) -> Jacobian:
@@ -155,8 +189,8 @@ def mixed_slopes(payoff: Payoff, s: Profile, slopes: Slopes, agents: NDArray[np.
         known = s[i] > 0.0 and s[j] > 0.0  # the surpluses of the other three corners, from the pass before
         corners = np.array([[1, 1], [1, 0], [0, 1], [0, 0]])[: 1 if known else 4] * h[[i, j]] + s[[i, j]]
         sums = np.zeros(len(corners))
-        for _, members, totals in _totals(payoff, s, others, [i, j], corners):
-            sums += totals @ weights[_sizes(members) + 1]
+        for chunk, totals in _moved(payoff, s, others, [i, j], corners):
+            sums += totals @ weights[chunk.sizes + 1]
         rest = (slopes.ahead[i, j], slopes.ahead[j, i], slopes.here[i, j]) if known else sums[1:]
         hessian[i, j] = hessian[j, i] = (sums[0] - rest[0] - rest[1] + rest[2]) / h[i] / h[j]
     return hessian
@@ -169,15 +203,16 @@ def _stencil(x: float, h: float) -> tuple[float, Array]:
     return h, np.array([h, 2.0 * h] if x == 0.0 else [0.0, h, 2.0 * h, x + h])
 
 
-def _potential(totals: Array, n: int) -> float:
+def _potential(surpluses: Array, sizes: NDArray[np.intp]) -> float:
     """The potential, of the surpluses of all coalitions of n agents: ``1 / (|X| C(n, |X|))`` of each surplus."""
+    n = int(sizes[-1])
     weights = np.array([0.0] + [1.0 / (size * comb(n, size)) for size in range(1, n + 1)])
-    sizes = _over_coalitions(n, _sizes)
-    return float((totals - totals[0]) @ weights[sizes])
+    return float((surpluses - surpluses[0]) @ weights[sizes])
 
 
-def _sizes(members: Array) -> NDArray[np.intp]:
-    return members.sum(axis=1).astype(np.intp)
+def _sizes(s: Profile, who: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Sizes of all coalitions of some agents, shape (2^m,)."""
+    return np.concatenate([chunk.sizes for chunk in _coalitions(s, who)])
 
 
 def _contributing(s: Profile, without: list[int]) -> NDArray[np.intp]:
@@ -187,29 +222,22 @@ def _contributing(s: Profile, without: list[int]) -> NDArray[np.intp]:
     return np.flatnonzero(others)
 
 
-def _at(payoff: Payoff, s: Profile, who: NDArray[np.intp]) -> Array:
+def _surpluses(payoff: Payoff, s: Profile, who: NDArray[np.intp]) -> Array:
     """Surpluses of all coalitions of some agents, shape (2^m,)."""
-    return np.concatenate([totals[0] for _, _, totals in _totals(payoff, s, who, [], np.zeros((1, 0)))])
+    return np.concatenate([payoff.total(chunk.profiles[0]) for chunk in _coalitions(s, who)])
 
 
-def _totals(
-    payoff: Payoff, s: Profile, others: NDArray[np.intp], moved: list[int], points: Array
-) -> Iterator[tuple[slice, Array, Array]]:
-    """Surpluses of coalitions X of ``others``, joined by the agents ``moved`` with each of the contributions ``points``.
-
-    ``points`` has shape (P, len(moved)). Yields, a chunk of K coalitions at a time, which they are, who is in them
-    (K, len(others)) and the surpluses (P, K).
+def _moved(
+    payoff: Payoff, s: Profile, others: NDArray[np.intp], agents: list[int], points: Array
+) -> Iterator[tuple[_Chunk, Array]]:
+    """Surpluses (P, K) of coalitions of ``others``, joined by ``agents`` who contribute ``points[p]``: (P, len(agents)).
     """
-    count = 1 << len(others)
-    for first in range(0, count, _CHUNK):
-        members = _members(first, min(first + _CHUNK, count), len(others))
-        k = len(members)
-        together = max(1, _CHUNK // k)  # points evaluated in one call
-        profiles = np.zeros((min(together, len(points)), k, len(s)))
-        profiles[:, :, others] = members * s[others]
+    for chunk in _coalitions(s, others, len(points)):
+        together, k, n = chunk.profiles.shape
         totals = np.empty((len(points), k))
         for p in range(0, len(points), together):
             some = points[p : p + together]
-            profiles[: len(some), :, moved] = some[:, None, :]
-            totals[p : p + together] = payoff.total(profiles[: len(some)].reshape(-1, len(s))).reshape(-1, k)
-        yield slice(first, first + k), members, totals
+            profiles = chunk.profiles[: len(some)]
+            profiles[:, :, agents] = some[:, None, :]
+            totals[p : p + together] = payoff.total(profiles.reshape(-1, n)).reshape(-1, k)
+        yield chunk, totals
