@@ -74,7 +74,7 @@ class Payoff(Record):
 
     @cached_property
     def _bend(self) -> float | None:
-        return natural_scale(lambda x: float(self.total(np.full(self.n_agents, x))))
+        return natural_scale(lambda x: self.total(np.tile(x[:, None], self.n_agents)))
 
     def difference_steps(self, s: Profile, order: int = 1) -> PerAgent:
         """Steps that suit differences of values at ``s``, shape (..., n), for derivatives of an order."""

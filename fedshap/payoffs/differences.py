@@ -10,46 +10,67 @@ from fedshap._types import Array, PerAgent, Profile
 
 FAILURES = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RuntimeError)
 """What a user's function raises when it does not understand its argument."""
+SHORT_LINE = 1.0 + 1e-5 * np.linspace(-1.0, 1.0, 8)
+"""Multiples of a contribution, so close to each other that between them payoffs hardly bend."""
 DECADES = 20
 """Contributions from 1e-20 to 1e20 are searched for a bend."""
 
 
-def natural_scale(total: Callable[[float], float]) -> float | None:
+def natural_scale(total: Callable[[Array], Array]) -> float | None:
     """The power of ten around which the surplus bends, if all agents give the same; None if it bends nowhere.
 
-    ``total(x)`` is the surplus when everybody gives x. How much it rises from decade to decade grows like a power of
-    x below the scale, and like a lower power, or not at all, beyond it. Decades are looked at outwards from 1; a side
-    ends where the function fails or is not finite.
+    ``total(x)`` is the surplus when everybody gives x[k], shape (K,) -> (K,). How much it rises from decade to decade
+    grows like a power of x below the scale, and like a lower power, or not at all, beyond it. Decades are looked at
+    outwards from 1; a side ends where the function fails or is not finite. What looks like a bend and is rounding is not
+    taken for one.
     """
     up = _readings(total, range(DECADES + 1))
     down = _readings(total, range(-1, -DECADES - 1, -1)) if up else []
     heights = np.array([*down[::-1], *up])
     if len(heights) < 4:
         return None
-    most, near = np.abs(heights).max(), np.maximum(*np.abs([heights[1:], heights[:-1]]))
-    # First what stands out from all roundings of the largest surplus, then what does from its neighbours'.
+    most = np.abs(heights).max()
+    near = np.array([np.abs(heights[k : k + 17]).max() for k in range(len(heights) - 1)])
+    # First what stands out from all roundings of the largest surplus, then from those of the next sixteen decades, since
+    # small surpluses are often differences of numbers such as 1.
     for rounding in (1e-5 * most, 1e-13 * most, 1e-13 * near):
         rises = np.maximum(np.abs(np.diff(heights)), np.maximum(rounding, 1e-300))
         growth = np.diff(np.log10(rises))
         falls = growth[:-1] - growth[1:]  # entry k: around the decades k+1 and k+2
-        if falls.max() > 0.15:
-            return 10.0 ** (1 + int(falls.argmax()) - len(down))
+        for k in np.argsort(-falls)[: np.count_nonzero(falls > 0.15)]:
+            decade = 1 + int(k) - len(down)
+            lines = [total(10.0**d * SHORT_LINE) for d in (decade - 1, decade, decade + 1)]
+            if max(map(relative_rounding, lines)) < 1e-5:
+                return 10.0**decade
     return None
 
 
-def _readings(total: Callable[[float], float], decades: range) -> list[float]:
+def _readings(total: Callable[[Array], Array], decades: range) -> list[float]:
     """Surpluses at powers of ten, up to where the user's function does not accept so much, or so little."""
     found: list[float] = []
     for k in decades:
         try:
             with np.errstate(all="ignore"):
-                value = float(total(10.0**k))
+                value = float(total(np.array([10.0**k]))[0])
         except FAILURES:
             break
         if not np.isfinite(value):
             break
         found.append(value)
     return found
+
+
+def relative_rounding(values: Array) -> float:
+    """Rounding of values along `SHORT_LINE`, (8, ...), relative to the largest; the median over further axes.
+
+    Over so short a line a smooth function is a cubic but for less than any rounding: what is left of fourth differences
+    is rounding (Hamming, 1971; More and Wild, 2011). The median, since a kink may lie on one of many lines.
+    """
+    size = np.abs(values).max()
+    if size == 0.0:
+        return 0.0
+    fourth = np.diff(values / size, 4, axis=0)
+    return float(np.median(np.sqrt((fourth**2).mean(axis=0) / 70.0)))  # 70 = 1 + 16 + 36 + 16 + 1
 
 
 def step_sizes(s: Profile, scale: float | None, precision: float, order: int = 1) -> PerAgent:

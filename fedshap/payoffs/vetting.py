@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from fedshap._types import Array, ArrayLike
-from fedshap.payoffs.differences import FAILURES, differences, natural_scale, step_sizes
+from fedshap.payoffs.differences import FAILURES, SHORT_LINE, differences, natural_scale, relative_rounding, step_sizes
 
 ALIKE = 1e-6
 """Relative difference, of the largest value, beyond which two answers to one question are two answers."""
 ROUGHEST = 1e-5
 """Largest relative rounding of a function whose derivatives are taken by differences."""
-_ROUGHNESS = 8  # points along a short line, whose fourth differences are rounding alone
 
 
 def checked_output(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
@@ -71,12 +70,14 @@ def vet_payoffs(function: Callable[[Array], Any], gradient: Callable[[Array], An
     def values(rows: Array) -> Array:
         return checked_output("function", function(rows.copy()), rows.shape)
 
-    bend = natural_scale(lambda x: values(np.full((1, n_agents), x)).sum())
+    bend = natural_scale(lambda x: values(np.tile(x[:, None], n_agents)).sum(axis=1))
     profiles = pattern
     if bend is not None:
         profiles = bend * pattern * np.resize([1.0, 10.0, 0.1], (len(pattern), 1))
         vet("function", function, profiles)
-    precision = max(_rounding(values, profiles), _unit_roundoff(function(profiles.copy())))
+    # Far from its scale the digits of a good function may cancel: at 1, if its scale is not near.
+    rounding = min(_rounding(values, pattern), _rounding(values, profiles))
+    precision = max(rounding, _unit_roundoff(function(profiles.copy())))
     if gradient is not None:
         given = vet("gradient", gradient, profiles, n_agents)
         _compare(given, values, profiles, step_sizes(profiles, bend, precision), precision)
@@ -168,20 +169,10 @@ def _advice(name: str, function: Callable[[Array], Any], one: Array, inner: tupl
     )
 
 
-def _rounding(values: Callable[[Array], Array], centres: Array) -> float:
-    """Relative rounding of a function's values, at least that of double precision, from fourth differences.
-
-    ``centres`` has shape (K, n), positive. A smooth function's values along a short line differ from a cubic by less
-    than any rounding, so that what is left of their fourth differences is rounding (Hamming; More and Wild, 2011).
-    """
-    line = 1.0 + 1e-5 * np.linspace(-1.0, 1.0, _ROUGHNESS)
-    on_lines = values((centres[:, None] * line[:, None]).reshape(-1, centres.shape[1]))
-    on_lines = on_lines.reshape(len(centres), _ROUGHNESS, -1)
-    size = np.abs(on_lines).max()
-    fourth = np.diff(on_lines / max(size, 1e-300), 4, axis=1)
-    noise = np.sqrt((fourth**2).mean(axis=1) / 70.0)  # 70 = 1 + 16 + 36 + 16 + 1
-    # The median: a kink or a jump may lie on one of the lines.
-    return max(float(np.median(noise.max(axis=-1))), float(np.finfo(float).eps))
+def _rounding(values: Callable[[Array], Array], profiles: Array) -> float:
+    """Relative rounding of a function's values around some profiles, (K, n)."""
+    lines = values((SHORT_LINE[:, None, None] * profiles).reshape(-1, profiles.shape[1]))
+    return relative_rounding(lines.reshape(len(SHORT_LINE), *profiles.shape).max(axis=-1))
 
 
 def _unit_roundoff(value: Any) -> float:

@@ -137,9 +137,9 @@ class Slopes:
         First and second derivative of ``phi_i`` in ``s_i``, each of shape (n,).
     steps : Array
         The steps taken, shape (n,).
-    here, ahead : Array
-        Weighted sum of the surpluses of the coalitions that hold both i and j, at ``s`` and if i gives a step more,
-        shape (n, n): what `mixed_slopes` needs besides.
+    here, around : Array
+        Weighted sum of the surpluses of the coalitions that hold both i and j, at ``s``, and if i gives a step more plus
+        if she gives one less, shape (n, n): what `mixed_slopes` needs besides.
     """
 
     value: float
@@ -147,7 +147,7 @@ class Slopes:
     second: PerAgent
     steps: PerAgent
     here: Jacobian
-    ahead: Jacobian
+    around: Jacobian
 
 
 def exact_slopes(payoff: Payoff, s: Profile, steps: PerAgent) -> Slopes:
@@ -158,26 +158,22 @@ def exact_slopes(payoff: Payoff, s: Profile, steps: PerAgent) -> Slopes:
     """
     n, who = len(s), np.flatnonzero(s)
     totals = _surpluses(payoff, s, who)  # (2^m,)
-    first, second, here, ahead = np.zeros(n), np.zeros(n), np.zeros((n, n)), np.zeros((n, n))
+    first, second, here, around = np.zeros(n), np.zeros(n), np.zeros((n, n)), np.zeros((n, n))
     for i, h in enumerate(steps):
         others = _contributing(s, [i])
         weights = _gain_weights(len(others) + 1)
         with_i = totals if s[i] == 0.0 else totals.reshape(-1, 2, 1 << int(np.searchsorted(who, i)))[:, 1].ravel()
-        centre, points = _stencil(s[i], h)
-        for chunk, moved in _moved(payoff, s, others, [i], points[:, None]):
+        centre = max(float(s[i]), h)
+        points = np.array([[centre - h], [centre + h], [centre]])[: 2 if s[i] >= h else 3]
+        for chunk, moved in _moved(payoff, s, others, [i], points):
             w, known = weights[chunk.sizes], with_i[chunk.where]
-            if s[i] >= h:
-                low, middle, high, after = moved[0], known, moved[1], moved[1]
-            elif s[i] == 0.0:
-                low, middle, high, after = known, moved[0], moved[1], moved[0]
-            else:
-                low, middle, high, after = moved
+            low, high, middle = moved if s[i] < h else (*moved, known)
             first[i] += w @ (high - low) / ((centre + h) - (centre - h))
             second[i] += w @ (high - 2.0 * middle + low) / h / h
             here[i, others] += chunk.held_by(w * known)
-            ahead[i, others] += chunk.held_by(w * after)
+            around[i, others] += chunk.held_by(w * (low + high))
         first[i] += (s[i] - centre) * second[i]
-    return Slopes(_potential(totals, _sizes(s, who)), first, second, steps, here, ahead)
+    return Slopes(_potential(totals, _sizes(s, who)), first, second, steps, here, around)
 
 
 def mixed_slopes(payoff: Payoff, s: Profile, slopes: Slopes, agents: NDArray[np.intp]) -> Jacobian:
@@ -186,21 +182,18 @@ def mixed_slopes(payoff: Payoff, s: Profile, slopes: Slopes, agents: NDArray[np.
     for i, j in combinations(agents.tolist(), 2):
         others = _contributing(s, [i, j])
         weights = _gain_weights(len(others) + 2)
-        known = s[i] > 0.0 and s[j] > 0.0  # the surpluses of the other three corners, from the pass before
-        corners = np.array([[1, 1], [1, 0], [0, 1], [0, 0]])[: 1 if known else 4] * h[[i, j]] + s[[i, j]]
+        # Central, by two opposite corners and what is known of the sides; ahead, by four corners, next to zero.
+        central = s[i] >= h[i] and s[j] >= h[j]
+        corners = np.array([[1, 1], [-1, -1]] if central else [[1, 1], [1, 0], [0, 1], [0, 0]])
         sums = np.zeros(len(corners))
-        for chunk, totals in _moved(payoff, s, others, [i, j], corners):
+        for chunk, totals in _moved(payoff, s, others, [i, j], s[[i, j]] + corners * h[[i, j]]):
             sums += totals @ weights[chunk.sizes + 1]
-        rest = (slopes.ahead[i, j], slopes.ahead[j, i], slopes.here[i, j]) if known else sums[1:]
-        hessian[i, j] = hessian[j, i] = (sums[0] - rest[0] - rest[1] + rest[2]) / h[i] / h[j]
+        if central:
+            twice = sums.sum() - slopes.around[i, j] - slopes.around[j, i] + 2.0 * slopes.here[i, j]
+        else:
+            twice = 2.0 * (sums[0] - sums[1] - sums[2] + sums[3])
+        hessian[i, j] = hessian[j, i] = twice / h[i] / h[j] / 2.0
     return hessian
-
-
-def _stencil(x: float, h: float) -> tuple[float, Array]:
-    """Middle of three points a step apart around x, or from 0 on, and which contributions are still to be evaluated."""
-    if x >= h:
-        return x, np.array([x - h, x + h])
-    return h, np.array([h, 2.0 * h] if x == 0.0 else [0.0, h, 2.0 * h, x + h])
 
 
 def _potential(surpluses: Array, sizes: NDArray[np.intp]) -> float:
