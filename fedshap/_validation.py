@@ -42,13 +42,9 @@ def as_array(
 
 
 def _within(low: float, high: float, minimum: float | None, maximum: float | None, below: float | None) -> bool:
-    """Whether finite numbers from ``low`` to ``high`` are allowed; the common case, told from two numbers. nan is not."""
-    return (
-        low >= (-np.finfo(float).max if minimum is None else minimum)
-        and high <= (np.finfo(float).max if maximum is None else maximum)
-        and (below is None or high < below)
-        and high < np.inf
-    )
+    """Whether all entries, from ``low`` to ``high``, are finite and allowed: the usual case, at little cost."""
+    least, most = -np.inf if minimum is None else minimum, np.inf if maximum is None else maximum
+    return -np.inf < low and high < np.inf and least <= low and high <= most and (below is None or high < below)
 
 
 def as_per_agent(

@@ -20,7 +20,9 @@ def regret(game: Game, mechanism: Mechanism, s: ArrayLike, *, agents: ArrayLike 
     Every agent's utility is searched over her interval of contributions, by values alone: a grid from 1e-9 to her
     capacity (or 1e12), twelve points to a decade, and evenly around what she gives; then eight finer grids around the
     best point. For utilities that are concave in the own contribution this finds the maximum; for others it can only
-    miss peaks narrower than the grid.
+    miss peaks narrower than the grid. Where utilities are dear, with coalitions of more than eight agents to be
+    enumerated, some forty points on all scales and close to what she gives take the place of the grid, and parabolas
+    that of the finer ones.
 
     Parameters
     ----------
@@ -49,8 +51,9 @@ def regret(game: Game, mechanism: Mechanism, s: ArrayLike, *, agents: ArrayLike 
     who = np.arange(game.n_agents) if agents is None else _checked_agents(agents, game.n_agents)
     utilities = partial(mechanism.deviation_utilities, game, s, agents=who)
     if mechanism.dear(game):
-        gain, peak = best_deviations(utilities, s[who], game.upper[who], game.payoff.scale)
-        return float(np.where(np.isinf(game.upper[who]) & (peak >= UNBOUNDED), np.inf, gain).max())
+        scale, upper = game.payoff.scale, game.upper[who]
+        gain, peak = best_deviations(utilities, s[who], upper, scale)
+        return float(np.where(np.isinf(upper) & (peak >= UNBOUNDED * scale), np.inf, gain).max())
     x = _deviations(s[who], game.upper[who])
     gain, at_peak = np.zeros(len(who)), x[:, :1]
     for _ in range(9):

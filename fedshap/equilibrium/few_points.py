@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedshap._types import Array, PerAgent
 
@@ -21,9 +22,10 @@ def best_deviations(
 ) -> tuple[PerAgent, PerAgent]:
     """What each agent gains by her best deviation, and where she is then; both of shape (m,).
 
-    ``utilities`` maps contributions (m, P) to utilities (m, P). About fifty points are looked at, on all scales and close
-    to what she gives; then, four times, the middles on either side of the best and the top of the parabola through it
-    and its neighbours. A smooth peak is found to rounding wherever a point of the first lies on its slopes.
+    ``utilities`` maps contributions (m, P) to utilities (m, P). About forty points are looked at, on all scales and
+    close to what she gives; then, four times, the middles on either side of the best and the top of the parabola
+    through it and its neighbours. A smooth peak is found to rounding wherever one of the first points lies on its
+    slopes.
     """
     x = _first(s, upper, scale)
     values = utilities(x)
@@ -49,7 +51,7 @@ def _closer(x: Array, values: Array) -> Array:
     """Three contributions around the best of each row, (m, 3)."""
     peak = values.argmax(axis=1)[:, None]
 
-    def at(array: Array, index: Array) -> Array:
+    def at(array: Array, index: NDArray[np.intp]) -> Array:
         return np.take_along_axis(array, index, axis=1)
 
     best, top = at(x, peak), at(values, peak)

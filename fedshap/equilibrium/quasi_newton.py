@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from fedshap._types import Jacobian, PerAgent, Profile, Progress
@@ -19,23 +17,29 @@ SHORT = 0.3
 def climb(potential: Potential, start: Profile, progress: Progress = None) -> tuple[Profile, int]:
     """Maximise the potential over the box: Newton steps while they are long, quasi-Newton steps once they are short.
 
-    With coalitions to be enumerated, a value costs 2^n evaluations of the surplus, a gradient n 2^n, and a Hessian
-    n^2 2^n / 8 more. Steps are therefore shortened by values alone, and short ones correct the last Hessian by what they
-    see of the gradient (BFGS).
+    Where coalitions are enumerated, a value costs 2^n evaluations of the surplus, a gradient n 2^n, and a Hessian
+    n^2 2^n / 4 more. Steps are therefore shortened by values alone, and short ones correct the last Hessian by what
+    they see of the gradient (BFGS), as long as that keeps its pace.
     """
     game, s = potential.game, start
+    steep = np.isinf(game.cost.second_derivatives(np.zeros_like(start)))
     here = potential.expansion(s)
     size = _size(potential, s, here.value)
     iteration, last = 0, np.inf
     for iteration in range(1, 201):
-        reach = 10.0 * (s + s.mean() + game.payoff.scale)
-        step = _maximise_expansion(here, -s, np.minimum(game.upper - s, reach))
+        reach = 10.0 * (s + (s.mean() or game.payoff.scale))
+        # Where curvature is infinite at zero, no expansion says how to come back from there: approach it gradually.
+        lower = np.where(steep & (s > 1e-12 * s.max()), -0.9, -1.0) * s
+        step = _maximise_expansion(here, lower, np.minimum(game.upper - s, reach))
         promised = float(here.gradient @ step)
         trial, value = _backtrack(potential, s, here, step, size)
         moved = trial - s
         tell(progress, iteration, moved, trial)
-        if trial.max() > UNBOUNDED:
-            raise ValueError('')
+        if trial.max() > UNBOUNDED * game.payoff.scale:
+            raise ValueError(
+                f"agent {int(trial.argmax())} gains from contributing without bound: give the game a finite capacity, "
+                "or the agent a cost that outgrows her payoff"
+            )
         if promised <= 0.1 * game.payoff.precision * size or not moved.any():
             return trial, iteration
         quick, last = promised <= 0.1 * last, promised

@@ -48,10 +48,11 @@ class CustomPayoff(Payoff):
 
     Notes
     -----
-    The function is tried once, on construction: on powers of ten from 1e-20 to 1e20 for everybody, each way as far as it
-    returns finite numbers; and on a few dozen profiles with entries between 0.1 and 1, and between 0.01 and 10 times the
-    scale. Derivatives by differences have a relative error of about 1e-9 in double precision and 1e-4 in single. In
-    single precision no regret below 1e-7 of the payoffs can be told: give `find_equilibrium` a ``tol`` above that.
+    The function is tried once, on construction: with the same contribution of everybody, powers of ten from 1e-20 to
+    1e20, each way as far as it returns finite numbers; and on some dozen profiles with entries between 0.1 and 1, and
+    between 0.01 and 10 times the scale. Derivatives by differences have a relative error of about 1e-9 in double
+    precision and 1e-4 in single. In single precision no regret below 1e-7 of the payoffs can be told: give
+    `find_equilibrium` a ``tol`` above that.
 
     Examples
     --------
@@ -112,9 +113,13 @@ class CustomPayoff(Payoff):
 
     def _payoffs(self, rows: Array) -> Any:
         """What the function answers for profiles in rows, unchecked."""
-        return self.function(rows) if self.vectorised else row_by_row("function", self.function, rows)
+        if self.vectorised:
+            return self.function(rows)
+        return row_by_row("function", self.function, rows, (self.n_agents,))
 
     def _slopes(self, rows: Array) -> Any:
         """What the gradient answers for profiles in rows, unchecked."""
         assert self.gradient is not None
-        return self.gradient(rows) if self.vectorised else row_by_row("gradient", self.gradient, rows)
+        if self.vectorised:
+            return self.gradient(rows)
+        return row_by_row("gradient", self.gradient, rows, (self.n_agents, self.n_agents))

@@ -21,8 +21,8 @@ def natural_scale(total: Callable[[Array], Array]) -> float | None:
 
     ``total(x)`` is the surplus when everybody gives x[k], shape (K,) -> (K,). How much it rises from decade to decade
     grows like a power of x below the scale, and like a lower power, or not at all, beyond it. Decades are looked at
-    outwards from 1; a side ends where the function fails or is not finite. What looks like a bend and is rounding is not
-    taken for one.
+    outwards from 1; a side ends where the function fails or is not finite. What looks like a bend and is rounding is
+    not taken for one.
     """
     up = _readings(total, range(DECADES + 1))
     down = _readings(total, range(-1, -DECADES - 1, -1)) if up else []
@@ -31,12 +31,14 @@ def natural_scale(total: Callable[[Array], Array]) -> float | None:
         return None
     most = np.abs(heights).max()
     near = np.array([np.abs(heights[k : k + 17]).max() for k in range(len(heights) - 1)])
-    # First what stands out from all roundings of the largest surplus, then from those of the next sixteen decades, since
+    # First what stands out from all roundings of the largest surplus, then from those of the next sixteen decades:
     # small surpluses are often differences of numbers such as 1.
     for rounding in (1e-5 * most, 1e-13 * most, 1e-13 * near):
-        rises = np.maximum(np.abs(np.diff(heights)), np.maximum(rounding, 1e-300))
+        doubtful = np.maximum(rounding, 1e-300)
+        rises = np.maximum(np.abs(np.diff(heights)), doubtful)
         growth = np.diff(np.log10(rises))
-        falls = growth[:-1] - growth[1:]  # entry k: around the decades k+1 and k+2
+        # Entry k: around the decades k+1 and k+2.
+        falls = np.where((rises > doubtful)[1:-1], growth[:-1] - growth[1:], 0.0)
         for k in np.argsort(-falls)[: np.count_nonzero(falls > 0.15)]:
             decade = 1 + int(k) - len(down)
             lines = [total(10.0**d * SHORT_LINE) for d in (decade - 1, decade, decade + 1)]

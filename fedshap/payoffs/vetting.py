@@ -44,9 +44,12 @@ def _as_numbers(name: str, value: Any) -> Array:
         ) from error
 
 
-def row_by_row(name: str, function: Callable[[Array], Any], rows: Array) -> Array:
-    """Answers of a function that takes one profile at a time."""
-    return np.array([_as_numbers(name, function(row)) for row in rows])
+def row_by_row(name: str, function: Callable[[Array], Any], rows: Array, shape: tuple[int, ...]) -> Array:
+    """Answers, each of a shape, of a function that takes one profile at a time."""
+    answers = np.empty((len(rows), *shape))
+    for k, row in enumerate(rows):
+        answers[k] = checked_output(name, function(row), shape)
+    return answers
 
 
 def vet_payoffs(function: Callable[[Array], Any], gradient: Callable[[Array], Any] | None, n_agents: int) -> float:
@@ -89,9 +92,7 @@ def vet_payoffs(function: Callable[[Array], Any], gradient: Callable[[Array], An
     return precision
 
 
-def _compare(
-    given: Array, values: Callable[[Array], Array], profiles: Array, steps: Array, precision: float
-) -> None:
+def _compare(given: Array, values: Callable[[Array], Array], profiles: Array, steps: Array, precision: float) -> None:
     """Refuse a gradient that is not the function's."""
     found = differences(values, profiles, steps, precision)
     rounding = precision * np.abs(values(profiles)).max() / steps[:, None, :]

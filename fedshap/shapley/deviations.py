@@ -40,7 +40,6 @@ def shapley_expansion(game: Game, s: Profile) -> Expansion:
     gradient = enumeration.exact_gradient(game.payoff, s) if game.payoff.has_gradient else slopes.first
     rising = (s > 0.0) | (gradient > game.cost.derivatives(s))  # the others stay where they are: at zero
     hessian = enumeration.mixed_slopes(game.payoff, s, slopes, np.flatnonzero(rising))
-    hessian = np.nan_to_num(hessian, posinf=1e12, neginf=-1e12)
     return Expansion.of_matrix(slopes.value, gradient, -hessian)
 
 

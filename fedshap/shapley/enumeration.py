@@ -138,8 +138,8 @@ class Slopes:
     steps : Array
         The steps taken, shape (n,).
     here, around : Array
-        Weighted sum of the surpluses of the coalitions that hold both i and j, at ``s``, and if i gives a step more plus
-        if she gives one less, shape (n, n): what `mixed_slopes` needs besides.
+        Weighted sum of the surpluses of the coalitions that hold both i and j, at ``s``, and if i gives a step more
+        plus if she gives one less, shape (n, n): what `mixed_slopes` needs besides.
     """
 
     value: float
@@ -223,8 +223,7 @@ def _surpluses(payoff: Payoff, s: Profile, who: NDArray[np.intp]) -> Array:
 def _moved(
     payoff: Payoff, s: Profile, others: NDArray[np.intp], agents: list[int], points: Array
 ) -> Iterator[tuple[_Chunk, Array]]:
-    """Surpluses (P, K) of coalitions of ``others``, joined by ``agents`` who contribute ``points[p]``: (P, len(agents)).
-    """
+    """Surpluses (P, K) of coalitions of ``others``, joined by ``agents`` who give ``points``, (P, len(agents))."""
     for chunk in _coalitions(s, others, len(points)):
         together, k, n = chunk.profiles.shape
         totals = np.empty((len(points), k))
