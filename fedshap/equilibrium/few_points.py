@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedshap._types import Array, PerAgent
+from fedshap._types import Array, PerAgent, Profile
+from fedshap.equilibrium.steps import UNBOUNDED, moved
+from fedshap.game import Game
+from fedshap.mechanisms import Mechanism
 
 # In units of the payoff's scale: three to a decade around it, fewer far off.
 _ABROAD = 10.0 ** np.array([-9.0, -6.0, -4.0, -3.0, *(np.arange(-6, 7) / 3.0), 3.0, 4.0, 6.0, 9.0, 12.0])
@@ -15,6 +19,8 @@ _ABROAD = 10.0 ** np.array([-9.0, -6.0, -4.0, -3.0, *(np.arange(-6, 7) / 3.0), 3
 _AROUND = np.array([0.25, 0.5, 0.75, 1.5, 2.0, 4.0])
 _CLOSE = np.array([0.1, 1e-2, 1e-4, 1e-7])
 _ROUNDS = 4
+SWEEPS = 50
+"""Most rounds in which agents take their best deviations."""
 
 
 def best_deviations(
@@ -38,6 +44,23 @@ def best_deviations(
     peak = values.argmax(axis=1)[:, None]
     gain = np.take_along_axis(values, peak, axis=1) - here
     return np.maximum(gain, 0.0)[:, 0], np.take_along_axis(x, peak, axis=1)[:, 0]
+
+
+def settle(game: Game, mechanism: Mechanism, s: Profile, tol: float) -> Profile:
+    """Let one agent after the other take her best deviation, until nobody gains more than ``tol``.
+
+    For potentials with kinks, or with several peaks, where steps along gradients stop short.
+    """
+    for _ in range(SWEEPS):
+        start = s
+        for agent in np.arange(game.n_agents)[:, None]:
+            utilities = partial(mechanism.deviation_utilities, game, s, agents=agent)
+            gain, best = best_deviations(utilities, s[agent], game.upper[agent], game.payoff.scale)
+            if gain[0] > 0.1 * tol and (best[0] < UNBOUNDED * game.payoff.scale or best[0] == game.upper[agent[0]]):
+                s = moved(s, int(agent[0]), float(best[0]))
+        if s is start:
+            break
+    return s
 
 
 def _first(s: PerAgent, upper: PerAgent, scale: float) -> Array:

@@ -12,6 +12,7 @@ from fedshap.equilibrium.ascent import maximise
 from fedshap.equilibrium.best_responses import best_responses
 from fedshap.equilibrium.certificate import regret
 from fedshap.equilibrium.clearing import clear
+from fedshap.equilibrium.few_points import settle
 from fedshap.equilibrium.quasi_newton import climb
 from fedshap.equilibrium.records import ConvergenceError, Equilibrium
 from fedshap.equilibrium.steps import UNBOUNDED, initial_profile
@@ -65,10 +66,11 @@ def find_equilibrium(
     -----
     For `ShapleyPayment` the potential is maximised over the box of contributions, in time linear in the number of
     agents for exponential mixtures. With concave payoffs and convex costs its maximisers are exactly the
-    equilibria. Without payments or with cost sharing, groups of agents with a common learning curve are markets: the
-    totals at which they clear are found in time linear in the number of agents, and agents of equal cost who are
-    indifferent share what is left to them evenly. All else is solved by best responses, one agent at a time, and
-    Newton steps on the agents strictly between their bounds.
+    equilibria. Where coalitions of more than eight agents are enumerated, steps are chosen to save evaluations, and if
+    they stop short, at a kink or a lower peak, agents take their best deviations in turn. Without payments or with cost
+    sharing, groups of agents with a common learning curve are markets: the totals at which they clear are found in time
+    linear in the number of agents, and agents of equal cost who are indifferent share what is left to them evenly. All
+    else is solved by best responses, one agent at a time, and Newton steps on the agents strictly between their bounds.
 
     Examples
     --------
@@ -89,12 +91,16 @@ def find_equilibrium(
     agents = np.arange(game.n_agents)
     if game.n_agents > AUDIT:
         agents = np.random.default_rng(0).choice(game.n_agents, size=AUDIT, replace=False)
+    gain = regret(game, mechanism, s, agents=agents)
+    if gain > tol and mechanism.dear(game):
+        s = settle(game, mechanism, s, tol)
+        gain = regret(game, mechanism, s, agents=agents)
     payments = mechanism.payments(game, s)  # Shapley values of a million agents: once, not again for the utilities
     equilibrium = Equilibrium(
         contributions=read_only(s),
         payments=read_only(payments),
         utilities=read_only(game.payoff.values(s) + payments - game.costs(s)),
-        regret=regret(game, mechanism, s, agents=agents),
+        regret=gain,
         audited=len(agents),
         method=method,
         iterations=iterations,

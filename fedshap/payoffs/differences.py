@@ -16,6 +16,9 @@ DECADES = 20
 """Contributions from 1e-20 to 1e20 are searched for a bend."""
 
 
+_NOTHING = 1e-10  # of the scale: so little is treated as zero, lest steps drown in rounding
+
+
 def natural_scale(total: Callable[[Array], Array]) -> float | None:
     """The power of ten around which the surplus bends, if all agents give the same; None if it bends nowhere.
 
@@ -88,7 +91,7 @@ def step_sizes(s: Profile, scale: float | None, precision: float, order: int = 1
     relative = precision ** (1.0 / (order + 2))
     share = order / (order + 2)
     steps = relative * np.maximum(s, s ** (1.0 - share) * reach**share)
-    return np.where((steps <= s) & (s > 0.0), steps, relative * reach)
+    return np.where((steps <= s) & (s > _NOTHING * reach), steps, relative * reach)
 
 
 def differences(function: Callable[[Array], Array], s: Profile, steps: PerAgent, precision: float) -> Array:
