@@ -24,7 +24,7 @@ from fedshap.payoffs import Payoff
 MAX_EXACT = 20
 """Most agents that enumeration accepts: 2^20 coalitions."""
 
-_BITS = 11  # 2^11 profiles are evaluated at once: few enough to stay in the processor's cache
+_BITS = 10  # 2^10 profiles are evaluated at once: few enough to stay in the processor's cache
 
 
 @dataclass(frozen=True, eq=False)
