@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 
 import fedshap as fs
 from fedshap.equilibrium.few_points import best_deviations
-from fedshap.equilibrium.quasi_newton import climb
+from fedshap.equilibrium.quasi_newton import _corrected, climb
 from fedshap.shapley import enumeration
 from games import brute_potential, brute_shapley, power_law
 
@@ -68,6 +68,18 @@ def test_more_coalitions_than_a_chunk() -> None:
     assert float(fs.shapley_potential(game, s)) == pytest.approx(float(fs.shapley_potential(known, s)), rel=1e-13)
     assert_allclose(fs.shapley_gradient(game, s), fs.shapley_gradient(known, s), rtol=1e-8)
     assert_allclose(fs.shapley_gradient(known, s, method="exact"), fs.shapley_gradient(known, s), rtol=1e-12)
+    assert_allclose(fs.shapley_hessian(game, s), fs.shapley_hessian(known, s), rtol=1e-3, atol=1e-5)
+
+
+def test_a_correction_reproduces_the_fall_of_the_gradient() -> None:
+    curvature, move = np.diag([1.0, 2.0, 3.0]), np.array([0.1, -0.2, 0.3])
+    fallen = np.array([0.2, -0.3, 1.1])
+    corrected = _corrected(curvature, move, fallen)
+    assert_allclose(corrected @ move, fallen, rtol=1e-12)
+    assert_allclose(corrected, corrected.T, rtol=1e-12)
+    damped = _corrected(curvature, move, -fallen)  # the gradient rose: as much of it as leaves the curvature positive
+    assert np.linalg.eigvalsh(damped).min() > 0.0
+    assert float(move @ damped @ move) == pytest.approx(0.2 * float(move @ curvature @ move), rel=1e-12)
 
 
 def test_an_equilibrium_takes_few_evaluations() -> None:
