@@ -29,6 +29,8 @@ def as_array(
     ``minimum`` and ``maximum`` are inclusive, ``below`` is exclusive; ``finite=False`` admits +infinity.
     """
     array = _numbers(name, value)
+    if array.size and _within(float(array.min()), float(array.max()), minimum, maximum, below):
+        return array
     if np.isnan(array).any() or (finite and not np.isfinite(array).all()):
         kind = "finite" if finite else "a number"
         raise ValueError(f"every entry of {name} must be {kind}; got {_first(array, ~np.isfinite(array))}")
@@ -39,6 +41,12 @@ def as_array(
     if below is not None and (array >= below).any():
         raise ValueError(f"{name} must be below {below:g}; got {_first(array, array >= below)}")
     return array
+
+
+def _within(low: float, high: float, minimum: float | None, maximum: float | None, below: float | None) -> bool:
+    """Whether all entries, from ``low`` to ``high``, are finite and allowed: the usual case, at little cost."""
+    least, most = -np.inf if minimum is None else minimum, np.inf if maximum is None else maximum
+    return -np.inf < low and high < np.inf and least <= low and high <= most and (below is None or high < below)
 
 
 def as_per_agent(

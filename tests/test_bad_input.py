@@ -71,7 +71,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "probabilities sum": (lambda: fs.RandomCoverage([[0.6, 0.7]]), r"probabilities .*1; row 0 .*1.3"),
     "function of wrong shape": (
         lambda: fs.CustomPayoff(lambda s: s.sum(axis=-1), 3),
-        r"function .*shape \(2, 3\).* shape \(2,\)",
+        r"function .*shape \(4, 3\).* shape \(4,\)",
     ),
     "function without answer": (lambda: fs.CustomPayoff(lambda s: None, 3), r"function .*shape"),  # type: ignore
     "function of words": (lambda: fs.CustomPayoff(lambda s: "much", 3), r"function .*much"),  # type: ignore
@@ -81,7 +81,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "function not callable": (lambda: fs.CustomPayoff(3.0, 3), r"function .*callable.* 3.0"),  # type: ignore[arg-type]
     "gradient of wrong shape": (
         lambda: fs.CustomPayoff(np.sqrt, 3, gradient=np.sqrt).jacobian([1.0, 1.0, 1.0]),
-        r"gradient .*shape \(3, 3\).* shape \(3,\)",
+        r"gradient .*shape \(4, 3, 3\).* shape \(4, 3\)",
     ),
     # costs
     "rate negative": (lambda: fs.LinearCost([0.1, -0.2, 0.3]), r"rates .*at least 0.* got -0.2 at index 1"),

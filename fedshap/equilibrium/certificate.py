@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fedshap._scalar import FARTHEST
 from fedshap._types import Array, ArrayLike, PerAgent, Profile
 from fedshap._validation import as_instance
+from fedshap.equilibrium.few_points import BEYOND, best_deviations
 from fedshap.equilibrium.options import DEFAULT_OPTIONS, SolverOptions
 from fedshap.game import Game
 from fedshap.mechanisms import Mechanism
@@ -32,7 +33,9 @@ def regret(game: Game, mechanism: Mechanism, s: ArrayLike, *, agents: ArrayLike 
     units of the game (`Game.units`), no further than her capacity, twelve points to a decade, and evenly around what
     she gives; then eight finer grids around the best point. Without a capacity the grid is followed outwards while
     the utility rises. For utilities that are concave in the own contribution this finds the maximum; for others it
-    can only miss peaks narrower than the grid.
+    can only miss peaks narrower than the grid. Where utilities are dear, with coalitions of more than eight agents to
+    be enumerated, some forty points on all scales and close to what she gives take the place of the grid, and
+    parabolas that of the finer ones.
 
     Parameters
     ----------
@@ -75,6 +78,24 @@ def certify(
     At stake is the most that the data are worth to any agent, or cost her, at ``s`` or at her best deviation, or what
     she gains by it. Payoffs and costs without any data do not count: they change nothing.
     """
+    gain, at_peak = (_at_few_points if mechanism.dear(game) else _on_grids)(game, mechanism, s, who, options)
+    most = float(gain.max())
+    return Certificate(most, max(most, stakes(game, s), _costs_elsewhere(game, at_peak, who)))
+
+
+def _at_few_points(
+    game: Game, mechanism: Mechanism, s: Profile, who: NDArray[np.intp], options: SolverOptions
+) -> tuple[PerAgent, Array]:
+    """What each agent gains by her best deviation, (m,), and where that is, (m, 1)."""
+    gain, peak = best_deviations(game, mechanism, s, who)
+    endless = np.isinf(game.capacity[who]) & (peak >= BEYOND * game.units[who])
+    return np.where(endless, np.inf, gain), peak[:, None]
+
+
+def _on_grids(
+    game: Game, mechanism: Mechanism, s: Profile, who: NDArray[np.intp], options: SolverOptions
+) -> tuple[PerAgent, Array]:
+    """As `_at_few_points`, by ever finer grids."""
     utilities = partial(mechanism.deviation_utilities, game, s)
     x = _deviations(s[who], game, who, options.grid)
     gain, at_peak, endless = np.zeros(len(who)), x[:, :1], np.zeros(len(who), dtype=bool)
@@ -90,8 +111,7 @@ def certify(
         high = np.min(x, axis=1, where=x > at_peak, initial=np.inf)[:, None]
         low = np.maximum(low, game.minimum[who, None])
         x = low + (np.where(np.isfinite(high), high, at_peak) - low) * np.linspace(0.0, 1.0, 17)
-    most = float(np.where(endless, np.inf, gain).max())
-    return Certificate(most, max(most, stakes(game, s), _costs_elsewhere(game, at_peak, who)))
+    return np.where(endless, np.inf, gain), at_peak
 
 
 def stakes(game: Game, s: Profile) -> float:

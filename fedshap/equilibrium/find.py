@@ -14,7 +14,9 @@ from fedshap.equilibrium.ascent import maximise
 from fedshap.equilibrium.best_responses import best_responses
 from fedshap.equilibrium.certificate import certify
 from fedshap.equilibrium.clearing import clear
+from fedshap.equilibrium.few_points import settle
 from fedshap.equilibrium.options import DEFAULT_OPTIONS, SolverOptions
+from fedshap.equilibrium.quasi_newton import climb
 from fedshap.equilibrium.records import ConvergenceError, Equilibrium
 from fedshap.equilibrium.steps import initial_profile, without_bound
 from fedshap.game import Game
@@ -85,10 +87,11 @@ def find_equilibrium(
     -----
     For `ShapleyPayment` the potential is maximised over the box of contributions, in time linear in the number of
     agents for exponential mixtures. With concave payoffs and convex costs its maximisers are exactly the
-    equilibria. Without payments or with cost sharing, groups of agents with a common learning curve are markets: the
-    totals at which they clear are found in time linear in the number of agents, and agents of equal cost who are
-    indifferent share what is left to them evenly. All else is solved by best responses, one agent at a time, and
-    Newton steps on the agents strictly between their bounds.
+    equilibria. Where coalitions of more than eight agents are enumerated, steps are chosen to save evaluations, and if
+    they stop short, at a kink or a lower peak, agents take their best deviations in turn. Without payments or with cost
+    sharing, groups of agents with a common learning curve are markets: the totals at which they clear are found in time
+    linear in the number of agents, and agents of equal cost who are indifferent share what is left to them evenly. All
+    else is solved by best responses, one agent at a time, and Newton steps on the agents strictly between their bounds.
 
     With ``rng`` the potential of a sample of coalitions is maximised, and samples drawn afresh bound the regret; what
     exactly is bounded, and on what assumptions, `fedshap.equilibrium.sampled` says.
@@ -129,7 +132,7 @@ def find_equilibrium(
     _refuse_free_data(game, mechanism, initial)
     best = None
     for trial in _starts(game, initial, start is not None, options):
-        found = _certified(game, mechanism, *_solve(game, mechanism, trial, progress, options), options)
+        found = _certified(game, mechanism, *_solve(game, mechanism, trial, progress, options), tol, options)
         best = found if best is None or found.regret < best.regret else best
         if best.relative_regret <= tol:
             return best
@@ -153,7 +156,8 @@ def _solve(
     """An equilibrium by the best method that the mechanism allows, the iterations it took and its name."""
     potential, markets = mechanism.potential(game), mechanism.markets(game)
     if potential is not None:
-        s, iterations = maximise(potential, initial, progress, options.ascent_iterations)
+        ascend = climb if mechanism.dear(game) else maximise
+        s, iterations = ascend(potential, initial, progress, options.ascent_iterations)
         return _all_that_is_free(game, mechanism, s), iterations, "potential"
     cleared = None if markets is None else clear(markets, initial, progress, options.market_sweeps)
     if cleared is not None:
@@ -163,14 +167,17 @@ def _solve(
 
 
 def _certified(
-    game: Game, mechanism: Mechanism, s: Profile, iterations: int, method: str, options: SolverOptions
+    game: Game, mechanism: Mechanism, s: Profile, iterations: int, method: str, tol: float, options: SolverOptions
 ) -> Equilibrium:
     """What a solver found, and its certificate."""
     agents = np.arange(game.n_agents)
     if game.n_agents > options.audited:
         agents = np.random.default_rng(0).choice(game.n_agents, size=options.audited, replace=False)
-    payments = mechanism.payments(game, s)  # Shapley values of a million agents: once, not again for the utilities
     certificate = certify(game, mechanism, s, agents, options)
+    if certificate.regret > tol * certificate.scale and mechanism.dear(game):
+        s = settle(game, mechanism, s, tol * certificate.scale)
+        certificate = certify(game, mechanism, s, agents, options)
+    payments = mechanism.payments(game, s)  # Shapley values of a million agents: once, not again for the utilities
     return Equilibrium(
         contributions=read_only(s),
         payments=read_only(payments),

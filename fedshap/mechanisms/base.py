@@ -105,6 +105,10 @@ class Mechanism(Record):
             found[some] = self._rowwise(game, moved)[places]
         return found.reshape(x.shape)
 
+    def dear(self, game: Game) -> bool:
+        """Whether utilities are so dear to evaluate that solvers and certificates should count their evaluations."""
+        return False
+
     def potential(self, game: Game) -> Potential | None:
         """The exact potential of the game among the agents; None if none is known."""
         return None

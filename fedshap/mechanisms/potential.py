@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from fedshap._records import Record
-from fedshap._types import Profile
+from fedshap._types import PerAgent, Profile
 from fedshap.game import Game
-from fedshap.shapley import shapley_potential
+from fedshap.shapley import shapley_gradient, shapley_potential
 from fedshap.shapley.deviations import shapley_expansion
 from fedshap.shapley.expansion import Expansion
 
@@ -24,7 +24,7 @@ class Potential(Record):
         The game among the agents.
     """
 
-    _shortcuts = {"concave": ("value", "expansion")}
+    _shortcuts = {"concave": ("value", "expansion"), "gradient": ("expansion",)}
 
     def __init__(self, game: Game) -> None:
         self.game = game
@@ -40,6 +40,13 @@ class Potential(Record):
     def value(self, s: Profile) -> float:
         """``Phi(s) = P(s) - sum_i c_i(s_i)``."""
         return float(shapley_potential(self.game, s) - self.game.costs(s).sum())
+
+    def gradient(self, s: Profile) -> PerAgent:
+        """The own-gradients of all utilities, shape (n,)."""
+        return shapley_gradient(self.game, s) - self.game.cost.derivatives(s)
+
+    def _gradient_in_general(self, s: Profile) -> PerAgent:
+        return self.expansion(s).gradient
 
     def expansion(self, s: Profile) -> Expansion:
         """Value, gradient and curvature at ``s``: the gradient holds the own-gradients of all utilities."""

@@ -7,7 +7,10 @@ from fedshap.game import Game
 from fedshap.mechanisms.base import Mechanism, costs_of
 from fedshap.mechanisms.potential import Potential
 from fedshap.shapley import shapley_gradient, shapley_values
-from fedshap.shapley.deviations import deviation_values
+from fedshap.shapley.deviations import deviation_values, enumerated
+
+FEW = 8
+"""Most agents whose coalitions are enumerated without a thought."""
 
 
 class ShapleyPayment(Mechanism):
@@ -40,6 +43,9 @@ class ShapleyPayment(Mechanism):
 
     def deviation_utilities(self, game: Game, s: ArrayLike, x: Array, agents: Agents = None) -> Array:
         return deviation_values(game, s, x, agents) - costs_of(game, x, agents)
+
+    def dear(self, game: Game) -> bool:
+        return enumerated(game) and game.n_agents > FEW
 
     def potential(self, game: Game) -> Potential:
         return Potential(game)

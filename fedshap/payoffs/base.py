@@ -13,12 +13,9 @@ from numpy.typing import NDArray
 from fedshap._records import Record
 from fedshap._types import Agents, Array, ArrayLike, Jacobian, PerAgent, Profile
 from fedshap._validation import as_profile, everybody
+from fedshap.payoffs.differences import differences, natural_scale, step_sizes
 from fedshap.payoffs.exponential_sums import TOLERANCE
 from fedshap.payoffs.mixtures import Mixture
-
-LADDER: Array = np.exp2(
-    np.arange(-200.0, 201.0, 2.0)
-)  # contributions at which the bend of an unknown payoff is looked for
 
 
 class Payoff(Record):
@@ -55,7 +52,10 @@ class Payoff(Record):
         "mixture": ("values", "total", "arguments"),
         "markets": ("values", "jacobian", "own_gradient", "arguments"),
         "units": ("values", "arguments"),
+        "_bend": ("values",),
     }
+    #: Relative rounding of the values.
+    precision: float = float(np.finfo(float).eps)
 
     @abstractmethod
     def values(self, s: ArrayLike) -> PerAgent:
@@ -64,7 +64,7 @@ class Payoff(Record):
     def jacobian(self, s: ArrayLike) -> Jacobian:
         """Derivatives ``d a_i / d s_j`` at ``[..., i, j]``, shape (..., n, n); by differences unless overridden."""
         s = self._profile(s)
-        return np.stack([self._difference(s, j) for j in range(self.n_agents)], axis=-1)
+        return differences(self.values, s, self.difference_steps(s), self.precision)
 
     def total(self, s: ArrayLike) -> Array:
         """The surplus ``A(s) = sum_i a_i(s)``, shape (...)."""
@@ -123,32 +123,25 @@ class Payoff(Record):
         None where payoffs have no such scale (a linear payoff, a pure power). Solvers start from it, so that nothing
         depends on the unit in which data are counted.
         """
-        bend = self._bend()
-        return None if bend is None else np.full(self.n_agents, bend)
+        return None if self._bend is None else np.full(self.n_agents, self._bend)
 
+    @property
+    def has_gradient(self) -> bool:
+        """Whether derivatives are computed otherwise than by differences of values."""
+        return type(self).jacobian is not Payoff.jacobian
+
+    @property
+    def scale(self) -> float:
+        """The contribution, to a power of ten, around which the surplus bends if all give the same; 1 if nowhere."""
+        return 1.0 if self._bend is None else self._bend
+
+    @cached_property
     def _bend(self) -> float | None:
-        """Where along the diagonal the surplus bends."""
-        return bend(np.array([self._gain_or_nan(t) for t in LADDER]))
+        return natural_scale(lambda x: self.total(np.tile(x[:, None], self.n_agents)))
 
-    def _gain_or_nan(self, t: float) -> float:
-        """``A(t, ..., t) - A(0)``; NaN where the payoff refuses numbers of that size."""
-        try:
-            with np.errstate(all="ignore"):
-                return float(self.total_gain(np.full(self.n_agents, t)))
-        except (ValueError, ArithmeticError):
-            return np.nan
-
-    def _difference(self, s: Profile, j: int) -> PerAgent:
-        """Derivative of every payoff in ``s_j`` by differences that never leave the orthant."""
-        unit = 1.0 if self.units is None else float(self.units[j])
-        step = 6e-6 * np.maximum(s[..., j], unit)
-        central = s[..., j] >= step
-        shift = np.zeros_like(s)
-        shift[..., j] = step
-        ahead = self.values(s + shift)
-        two_sided = ahead - self.values(np.where(central[..., None], s - shift, s))
-        one_sided = 4.0 * ahead - 3.0 * self.values(s) - self.values(s + 2.0 * shift)
-        return np.where(central[..., None], two_sided, one_sided) / (2.0 * step[..., None])
+    def difference_steps(self, s: Profile, order: int = 1) -> PerAgent:
+        """Steps that suit differences of values at ``s``, shape (..., n), for derivatives of an order."""
+        return step_sizes(s, self._bend, self.precision, order)
 
     def _profile(self, s: ArrayLike) -> Profile:
         return as_profile("s", s, self.n_agents)
@@ -171,37 +164,3 @@ class GroupCurves:
     slope: Callable[[Array], Array]
     weights: Array
     groups: NDArray[np.intp]
-
-
-def bend(gains: Array) -> float | None:
-    """Where on `LADDER` something that rises bends: its elasticity is halfway from what it is first to what it is last.
-
-    None where it is a pure power. Gains that are differences of nearly equal numbers are noise for little data; so
-    are those up to a million times the smallest, where smaller ones were rounded to nothing. NaN is passed over.
-    """
-    positive = np.isfinite(gains) & (gains > 0.0)
-    if not positive.any():
-        return None
-    first = int(positive.argmax())
-    floor = 1e6 * gains[first] if (gains[:first] == 0.0).any() else 0.0
-    known = np.flatnonzero(positive & (gains > floor))
-    if len(known) < 3:
-        return None
-    elasticities = np.diff(np.log(gains[known])) / np.diff(np.log(LADDER[known]))
-    start, end = elasticities[0], elasticities[-1]
-    if end > 0.95 * start:
-        return None
-    return float(LADDER[known[int((elasticities <= (start + end) / 2.0).argmax())]])
-
-
-def checked_output(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
-    """Check what a user's function returned."""
-    try:
-        array = np.asarray(value, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must return an array of numbers; it returned {value!r}") from error
-    if array.shape != shape:
-        raise ValueError(f"{name} must return an array of shape {shape} here; it returned shape {array.shape}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} must return finite numbers; it returned {array[~np.isfinite(array)][0]}")
-    return array

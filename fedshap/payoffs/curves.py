@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 from collections.abc import Callable
 from functools import cached_property, partial
@@ -13,9 +12,11 @@ from numpy.typing import NDArray
 
 from fedshap._types import Agents, Array, ArrayLike, Jacobian, PerAgent, Profile
 from fedshap._validation import as_array, as_count, as_flag, as_labels, as_square, everybody, read_only
-from fedshap.payoffs.base import LADDER, GroupCurves, Payoff, bend, checked_output
+from fedshap.payoffs.base import GroupCurves, Payoff
+from fedshap.payoffs.differences import natural_scale
 from fedshap.payoffs.exponential_sums import TOLERANCE, ExponentialSum, fit_exponential_sum
 from fedshap.payoffs.mixtures import Mixture
+from fedshap.payoffs.vetting import checked_output, vet
 
 _LARGEST = float(np.finfo(float).max)
 _AT_ONCE = 4096  # agents whose different curves are summed at once
@@ -69,7 +70,7 @@ class LearningCurve(Payoff):
         "slope": ("curve",),
         "curve_gain": ("curve",),
         "gain_noise": ("curve", "curve_gain"),
-        "scale": ("curve",),
+        "curve_scale": ("curve",),
         "fitted_mixture": ("curve", "slope"),
         "_exponential_sums": ("curve", "slope", "varied"),
     }
@@ -127,7 +128,7 @@ class LearningCurve(Payoff):
 
     def _slope_in_general(self, z: Array) -> Array:
         """The slope of a subclass that overrides the curve alone: differences, one-sided of second order near zero."""
-        step = 6e-6 * np.maximum(z, self.scale)
+        step = 6e-6 * np.maximum(z, self.curve_scale)
         ahead, here, behind = self.curve(z + step), self.curve(z), self.curve(np.where(z >= step, z - step, z))
         one_sided = 4.0 * ahead - 3.0 * here - self.curve(z + 2.0 * step)
         return np.maximum(np.where(z >= step, ahead - behind, one_sided) / (2.0 * step), 0.0)
@@ -137,11 +138,10 @@ class LearningCurve(Payoff):
         return self
 
     @cached_property
-    def scale(self) -> float:
-        """Weighted sum at which the curve bends; 1 for a pure power, which has no scale."""
-        with np.errstate(all="ignore"):
-            gains = self._summed(LADDER, "curve_gain") if self.varied else _probed(self, LADDER)
-        return bend(gains) or 1.0
+    def curve_scale(self) -> float:
+        """Weighted sum around which the curve bends, to a power of ten; 1 for a pure power, which has no scale."""
+        rise = partial(self._summed, name="curve_gain") if self.varied else self.curve_gain
+        return natural_scale(rise) or 1.0
 
     def _parameters(self) -> dict[str, Any]:
         """As given: no weights that are all one, no groups of one agent each."""
@@ -156,8 +156,10 @@ class LearningCurve(Payoff):
         return {name: value for name, value in given.items() if name not in left_out}
 
     def _check_slope(self) -> None:
-        z = self.scale * np.concatenate([[0.0], np.geomspace(1e-3, 1e6, 28)])
-        step = 1e-5 * (z + 1e-3 * self.scale)
+        z = self.curve_scale * np.concatenate([[0.0], np.geomspace(1e-3, 1e6, 28)])
+        vet("function", self._function, z)
+        vet("slope", self._derivative, z)
+        step = 1e-5 * (z + 1e-3 * self.curve_scale)
         difference, slope = (self.curve(z + step) - self.curve(z)) / step, self.slope(z + step / 2.0)
         if (slope < 0.0).any():
             raise ValueError(f"slope must not be negative; it is {slope.min():.3g} at z={z[slope.argmin()]:g}")
@@ -220,7 +222,7 @@ class LearningCurve(Payoff):
     def mixture(self, s: Profile, tolerance: float = TOLERANCE) -> Mixture | None:
         largest = float(self.arguments(s).max())
         # Rounded up to a power of ten, so that a solver's steps share one cached rule.
-        reach = min(10.0 ** np.ceil(np.log10(max(largest, self.scale))), _LARGEST)
+        reach = min(10.0 ** np.ceil(np.log10(max(largest, self.curve_scale))), _LARGEST)
         key = (reach, tolerance)
         if key not in self._mixtures:
             self._mixtures[key] = self._fitted_mixture(reach, tolerance)
@@ -267,21 +269,12 @@ class LearningCurve(Payoff):
     def units(self) -> PerAgent | None:
         most = self.weights.max(axis=0)  # (T,): what a data point of each group is worth where it is worth most
         worth = np.where(most > 0.0, most, most.max() or 1.0)
-        return read_only((self.scale / worth)[self.groups])
+        return read_only((self.curve_scale / worth)[self.groups])
 
     @cached_property
     def _mixtures(self) -> dict[tuple[float, float], Mixture]:
         """Mixtures fitted so far, by their reach and tolerance."""
         return {}
-
-
-def _probed(payoff: LearningCurve, z: Array) -> Array:
-    """Gains of a curve at arguments that it may refuse, where they are NaN."""
-    gains = np.full(len(z), np.nan)
-    for k in range(len(z)):
-        with contextlib.suppress(ValueError, ArithmeticError):
-            gains[k] = payoff.curve_gain(z[k : k + 1])[0]
-    return gains
 
 
 def _count_agents(n_agents: int | None, told: int | None) -> int:

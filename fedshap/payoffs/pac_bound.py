@@ -72,5 +72,5 @@ class PACBound(LearningCurve):
         return np.where(inside, ((4.0 + root) / 2.0 - k / root) / m**1.5, 0.0)
 
     @cached_property
-    def scale(self) -> float:
+    def curve_scale(self) -> float:
         return 2.0 * self.threshold

@@ -56,7 +56,7 @@ class PowerLaw(LearningCurve):
 
     concave = True
     fitted_mixture = False
-    scale = 1.0  # type: ignore[assignment]
+    curve_scale = 1.0  # type: ignore[assignment]
 
     def __init__(
         self,

@@ -9,9 +9,14 @@ from fedshap._validation import everybody
 from fedshap.game import Game
 from fedshap.shapley import enumeration
 from fedshap.shapley.expansion import Expansion
+from fedshap.shapley.methods import choose_method
 from fedshap.shapley.mixtures import mixture_of
 from fedshap.shapley.quadrature import CoalitionIntegrals
-from fedshap.shapley.values import choose_method
+
+
+def enumerated(game: Game) -> bool:
+    """Whether the coalitions of this game are enumerated."""
+    return choose_method(game, "auto") == "exact"
 
 
 def shapley_expansion(game: Game, s: Profile) -> Expansion:
@@ -29,14 +34,13 @@ def shapley_expansion(game: Game, s: Profile) -> Expansion:
     >>> bool(abs(e.gradient - fs.shapley_gradient(game, s)).max() < 1e-12)
     True
     """
-    if choose_method(game, "auto") == "quadrature":
+    if not enumerated(game):
         return CoalitionIntegrals(mixture_of(game.payoff, s), s).expansion()
-    value, gradient = float(enumeration.exact_potential(game.payoff, s)), enumeration.exact_gradient(game.payoff, s)
-    hessian = np.nan_to_num(enumeration.exact_hessian(game.payoff, s), posinf=1e12, neginf=-1e12)
-    eigenvalues, vectors = np.linalg.eigh(-hessian)
-    curvatures = np.maximum(np.abs(eigenvalues), 1e-12 * max(float(np.abs(eigenvalues).max()), 1e-300))
-    least = 0.5 * float(curvatures.min())
-    return Expansion(value, gradient, np.full(len(s), least), vectors * np.sqrt(curvatures - least))
+    slopes = enumeration.exact_slopes(game.payoff, s, game.payoff.difference_steps(s, 2))
+    gradient = enumeration.exact_gradient(game.payoff, s) if game.payoff.has_gradient else slopes.first
+    rising = (s > 0.0) | (gradient > game.cost.derivatives(s))  # the others stay where they are: at zero
+    hessian = enumeration.mixed_slopes(game.payoff, s, slopes, np.flatnonzero(rising))
+    return Expansion.of_matrix(slopes.value, gradient, -hessian)
 
 
 def deviation_values(game: Game, s: ArrayLike, x: Array, agents: Agents = None) -> Array:
@@ -67,7 +71,7 @@ def deviation_values(game: Game, s: ArrayLike, x: Array, agents: Agents = None) 
     """
     s = game.one_profile(s)
     who = everybody(game.n_agents, agents)
-    if choose_method(game, "auto") == "quadrature":
+    if not enumerated(game):
         reach = s.copy()
         np.maximum.at(reach, who, x.max(axis=1, initial=0.0))
         return CoalitionIntegrals(mixture_of(game.payoff, reach), s).deviation_values(x, who)

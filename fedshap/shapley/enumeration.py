@@ -2,33 +2,75 @@
 
 ``s[X]`` is the profile s with everyone outside the coalition X set to zero. Coalition number m contains agent i if
 and only if bit i of m is set. Everything here works for any payoff and asks nothing of it but totals and gradients.
+An agent who contributes nothing adds nothing to any coalition and can be left out without changing the others' values,
+so that only coalitions of those who contribute are evaluated. Memory does not grow with their number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import combinations
 from math import comb
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedshap._types import Array, Jacobian, PerAgent, Profile
+from fedshap._validation import read_only
 from fedshap.payoffs import Payoff
 
 MAX_EXACT = 20
 """Most agents that enumeration accepts: 2^20 coalitions."""
 
-_CHUNK = 1 << 14  # coalitions evaluated at once
+_BITS = 10  # 2^10 profiles are evaluated at once: few enough to stay in the processor's cache
 
 
-def _members(first: int, last: int, n: int) -> Array:
-    """Membership of coalitions first..last-1, shape (last - first, n), entries 0 or 1."""
-    return (np.arange(first, last)[:, None] >> np.arange(n) & 1).astype(float)
+@dataclass(frozen=True, eq=False)
+class _Chunk:
+    """Coalitions of some agents of which the last are alike: all 2^b of the first b agents, joined by the same others.
+
+    Attributes
+    ----------
+    where : slice
+        Their places among all coalitions.
+    sizes : Array
+        Their sizes, shape (K,).
+    first, last : Array
+        Membership of the first b agents, shape (K, b), and of the last, the same for all, shape (m - b,).
+    profiles : Array
+        ``s[X]`` of each, (together, K, n), as many times as asked for; may be written to where others are zero.
+    """
+
+    where: slice
+    sizes: NDArray[np.intp]
+    first: Array
+    last: Array
+    profiles: Array
+
+    def held_by(self, weighted: Array) -> Array:
+        """Sum of ``weighted``, (K,), over the coalitions that each agent is in, shape (m,)."""
+        return np.concatenate([weighted @ self.first, weighted.sum() * self.last])
 
 
-def _over_coalitions(n: int, function: Callable[[Array], Array]) -> Array:
-    """Stack ``function(membership)`` over all 2^n coalitions, a chunk at a time."""
-    chunks = [function(_members(k, min(k + _CHUNK, 1 << n), n)) for k in range(0, 1 << n, _CHUNK)]
-    return np.concatenate(chunks)
+@lru_cache(maxsize=_BITS + 1)
+def _members(n: int) -> Array:
+    """Membership of the 2^n coalitions of n agents, entries 0 or 1."""
+    return read_only((np.arange(1 << n)[:, None] >> np.arange(n) & 1).astype(float))
+
+
+def _coalitions(s: Profile, who: NDArray[np.intp], together: int = 1) -> Iterator[_Chunk]:
+    """All coalitions of some agents, a chunk at a time."""
+    b = min(len(who), _BITS)
+    first, k = _members(b), 1 << b
+    sizes = first.sum(axis=1).astype(np.intp)
+    profiles = np.zeros((max(1, min(together, (1 << _BITS) // k)), k, len(s)))
+    profiles[..., who[:b]] = first * s[who[:b]]
+    for rest in range(1 << (len(who) - b)):
+        last = (rest >> np.arange(len(who) - b) & 1).astype(float)
+        profiles[..., who[b:]] = last * s[who[b:]]
+        yield _Chunk(slice(rest * k, (rest + 1) * k), sizes + rest.bit_count(), first, last, profiles)
 
 
 def _gain_weights(n: int) -> Array:
@@ -37,67 +79,157 @@ def _gain_weights(n: int) -> Array:
 
 
 def exact_values(payoff: Payoff, s: Profile) -> PerAgent:
-    n = len(s)
-    surplus = _over_coalitions(n, lambda members: payoff.total(members * s))
-    sizes = _over_coalitions(n, lambda members: members.sum(axis=1)).astype(int)
-    weights = np.append(_gain_weights(n), 0.0)[sizes]
-    values = np.empty(n)
-    for i in range(n):
-        split = surplus.reshape(-1, 2, 1 << i)  # axis 1: without and with agent i
+    who, values = np.flatnonzero(s), np.zeros(len(s))
+    surplus = _surpluses(payoff, s, who)
+    weights = np.append(_gain_weights(len(who)), 0.0)[_sizes(s, who)]
+    for rank, i in enumerate(who):
+        split = surplus.reshape(-1, 2, 1 << rank)  # axis 1: without and with agent i
         gains = split[:, 1] - split[:, 0]
-        values[i] = (gains * weights.reshape(-1, 2, 1 << i)[:, 0]).sum()
+        values[i] = (gains * weights.reshape(-1, 2, 1 << rank)[:, 0]).sum()
     return values
 
 
 def exact_gradient(payoff: Payoff, s: Profile) -> PerAgent:
-    n = len(s)
-    weights = _gain_weights(n)
-
-    def weighted(members: Array) -> Array:
-        size = members.sum(axis=1).astype(int)
-        gradients = payoff.total_gradient(members * s)
+    if not payoff.has_gradient:
+        return exact_slopes(payoff, s, payoff.difference_steps(s)).first
+    gives, who = s > 0.0, np.flatnonzero(s)
+    joins, joined = _gain_weights(len(who) + 1), np.append(_gain_weights(len(who)), 0.0)
+    gradient = np.zeros(len(s))
+    for chunk in _coalitions(s, who):
+        slopes = payoff.total_gradient(chunk.profiles[0])
+        # One who gives is asked in the coalitions that she is in; one who does not, in all, as the next to join.
         # Off the coalition a derivative is not used, and may not exist: 0 x inf must not enter the sum.
-        used = np.where(members > 0.0, gradients, 0.0)
-        return (weights[size - 1] @ used)[None]
-
-    return _over_coalitions(n, lambda members: weighted(members[members.any(axis=1)])).sum(axis=0)
+        gradient[gives] += joined[chunk.sizes - 1] @ np.where(chunk.profiles[0] > 0.0, slopes, 0.0)[:, gives]
+        gradient[~gives] += joins[chunk.sizes] @ slopes[:, ~gives]
+    return gradient
 
 
 def exact_hessian(payoff: Payoff, s: Profile) -> Jacobian:
-    """Central differences of the own-gradient, one-sided near zero, made symmetric."""
-    low, high = np.maximum(s - 1e-5 * np.maximum(s, 1.0), 0.0), s + 1e-5 * np.maximum(s, 1.0)
-    rows = []
-    for j in range(len(s)):
-        moved = np.tile(s, (2, 1))
-        moved[:, j] = low[j], high[j]
-        rows.append((exact_gradient(payoff, moved[1]) - exact_gradient(payoff, moved[0])) / (high[j] - low[j]))
-    hessian = np.array(rows)
-    return (hessian + hessian.T) / 2.0
+    """Second derivatives of the potential by differences of surpluses."""
+    return mixed_slopes(payoff, s, exact_slopes(payoff, s, payoff.difference_steps(s, 2)), np.arange(len(s)))
 
 
 def exact_potential(payoff: Payoff, s: Profile) -> Array:
-    n = len(s)
-    empty = payoff.total(np.zeros(n))
-    # (|X|-1)! (n-|X|)! / n!  equals  1 / (|X| C(n, |X|)).
-    weights = np.array([0.0] + [1.0 / (size * comb(n, size)) for size in range(1, n + 1)])
-
-    def weighted(members: Array) -> Array:
-        return weights[members.sum(axis=1).astype(int)] * (payoff.total(members * s) - empty)
-
-    return _over_coalitions(n, weighted).sum()
+    who = np.flatnonzero(s)
+    return np.asarray(_potential(_surpluses(payoff, s, who), _sizes(s, who)))
 
 
 def exact_deviations(payoff: Payoff, s: Profile, agent: int, x: Array) -> Array:
     """Shapley value of one agent at each of the contributions ``x``, shape (P,)."""
-    n = len(s)
-    others = np.delete(np.arange(n), agent)
-    weights = _gain_weights(n)
+    others = _contributing(s, [agent])
+    weights = _gain_weights(len(others) + 1)
+    points, place = np.unique(np.append(0.0, x), return_inverse=True)  # 0 comes first
+    values = np.zeros(len(points))
+    for chunk, totals in _moved(payoff, s, others, [agent], points[:, None]):
+        values += (totals - totals[0]) @ weights[chunk.sizes]
+    return values[place[1:]]
 
-    def weighted(members: Array) -> Array:
-        profiles = np.zeros((len(x) + 1, len(members), n))
-        profiles[:, :, others] = members * s[others]
-        profiles[1:, :, agent] = x[:, None]
-        surplus = payoff.total(profiles)  # (P + 1, coalitions); the first row is without the agent
-        return ((surplus[1:] - surplus[0]) @ weights[members.sum(axis=1).astype(int)])[None]
 
-    return _over_coalitions(n - 1, weighted).sum(axis=0)
+@dataclass(frozen=True, eq=False)
+class Slopes:
+    """Own derivatives of everybody's Shapley value, by differences of surpluses.
+
+    Attributes
+    ----------
+    value : float
+        The potential.
+    first, second : Array
+        First and second derivative of ``phi_i`` in ``s_i``, each of shape (n,).
+    steps : Array
+        The steps taken, shape (n,).
+    here, around : Array
+        Weighted sum of the surpluses of the coalitions that hold both i and j, at ``s``, and if i gives a step more
+        plus if she gives one less, shape (n, n): what `mixed_slopes` needs besides.
+    """
+
+    value: float
+    first: PerAgent
+    second: PerAgent
+    steps: PerAgent
+    here: Jacobian
+    around: Jacobian
+
+
+def exact_slopes(payoff: Payoff, s: Profile, steps: PerAgent) -> Slopes:
+    """One pass over the coalitions, two steps of each of their members.
+
+    Differences are central; where ``s`` is less than a step, they are those of the parabola through 0, one step and
+    two.
+    """
+    n, who = len(s), np.flatnonzero(s)
+    totals = _surpluses(payoff, s, who)  # (2^m,)
+    first, second, here, around = np.zeros(n), np.zeros(n), np.zeros((n, n)), np.zeros((n, n))
+    for i, h in enumerate(steps):
+        others = _contributing(s, [i])
+        weights = _gain_weights(len(others) + 1)
+        with_i = totals if s[i] == 0.0 else totals.reshape(-1, 2, 1 << int(np.searchsorted(who, i)))[:, 1].ravel()
+        centre = max(float(s[i]), h)
+        points = np.array([[centre - h], [centre + h], [centre]])[: 2 if s[i] >= h else 3]
+        for chunk, moved in _moved(payoff, s, others, [i], points):
+            w, known = weights[chunk.sizes], with_i[chunk.where]
+            low, high, middle = moved if s[i] < h else (*moved, known)
+            first[i] += w @ (high - low) / ((centre + h) - (centre - h))
+            second[i] += w @ (high - 2.0 * middle + low) / h / h
+            here[i, others] += chunk.held_by(w * known)
+            around[i, others] += chunk.held_by(w * (low + high))
+        first[i] += (s[i] - centre) * second[i]
+    return Slopes(_potential(totals, _sizes(s, who)), first, second, steps, here, around)
+
+
+def mixed_slopes(payoff: Payoff, s: Profile, slopes: Slopes, agents: NDArray[np.intp]) -> Jacobian:
+    """Second derivatives of the potential, shape (n, n); mixed ones between ``agents`` alone, else zero."""
+    hessian, h = np.diag(slopes.second), slopes.steps
+    for i, j in combinations(agents.tolist(), 2):
+        others = _contributing(s, [i, j])
+        weights = _gain_weights(len(others) + 2)
+        # Central, by two opposite corners and what is known of the sides; ahead, by four corners, next to zero.
+        central = s[i] >= h[i] and s[j] >= h[j]
+        corners = np.array([[1, 1], [-1, -1]] if central else [[1, 1], [1, 0], [0, 1], [0, 0]])
+        sums = np.zeros(len(corners))
+        for chunk, totals in _moved(payoff, s, others, [i, j], s[[i, j]] + corners * h[[i, j]]):
+            sums += totals @ weights[chunk.sizes + 1]
+        if central:
+            twice = sums.sum() - slopes.around[i, j] - slopes.around[j, i] + 2.0 * slopes.here[i, j]
+        else:
+            twice = 2.0 * (sums[0] - sums[1] - sums[2] + sums[3])
+        hessian[i, j] = hessian[j, i] = twice / h[i] / h[j] / 2.0
+    return hessian
+
+
+def _potential(surpluses: Array, sizes: NDArray[np.intp]) -> float:
+    """The potential, of the surpluses of all coalitions of n agents: ``1 / (|X| C(n, |X|))`` of each surplus."""
+    n = int(sizes[-1])
+    weights = np.array([0.0] + [1.0 / (size * comb(n, size)) for size in range(1, n + 1)])
+    return float((surpluses - surpluses[0]) @ weights[sizes])
+
+
+def _sizes(s: Profile, who: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Sizes of all coalitions of some agents, shape (2^m,)."""
+    return np.concatenate([chunk.sizes for chunk in _coalitions(s, who)])
+
+
+def _contributing(s: Profile, without: list[int]) -> NDArray[np.intp]:
+    """Agents who contribute, but for some."""
+    others = s > 0.0
+    others[without] = False
+    return np.flatnonzero(others)
+
+
+def _surpluses(payoff: Payoff, s: Profile, who: NDArray[np.intp]) -> Array:
+    """Surpluses of all coalitions of some agents, shape (2^m,)."""
+    return np.concatenate([payoff.total(chunk.profiles[0]) for chunk in _coalitions(s, who)])
+
+
+def _moved(
+    payoff: Payoff, s: Profile, others: NDArray[np.intp], agents: list[int], points: Array
+) -> Iterator[tuple[_Chunk, Array]]:
+    """Surpluses (P, K) of coalitions of ``others``, joined by ``agents`` who give ``points``, (P, len(agents))."""
+    for chunk in _coalitions(s, others, len(points)):
+        together, k, n = chunk.profiles.shape
+        totals = np.empty((len(points), k))
+        for p in range(0, len(points), together):
+            some = points[p : p + together]
+            profiles = chunk.profiles[: len(some)]
+            profiles[:, :, agents] = some[:, None, :]
+            totals[p : p + together] = payoff.total(profiles.reshape(-1, n)).reshape(-1, k)
+        yield chunk, totals

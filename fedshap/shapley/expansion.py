@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fedshap._types import Array, PerAgent
+import numpy as np
+
+from fedshap._types import Array, Jacobian, PerAgent
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,3 +33,20 @@ class Expansion:
     own: PerAgent
     shared: Array
     magnitude: float = 1.0
+
+    @classmethod
+    def of_matrix(cls, value: float, gradient: PerAgent, curvature: Jacobian) -> Expansion:
+        """From minus a Hessian, (n, n), positive where the potential is concave.
+
+        Elsewhere positive curvatures of the potential are turned negative: the expansion then is a direction of ascent,
+        not Taylor's.
+        """
+        eigenvalues, vectors = np.linalg.eigh(curvature)
+        sizes = np.abs(eigenvalues)
+        sizes = np.maximum(sizes, 1e-12 * sizes.max(initial=np.finfo(float).tiny))
+        least = 0.5 * float(sizes.min())
+        return cls(value, gradient, np.full(len(gradient), least), vectors * np.sqrt(sizes - least))
+
+    def matrix(self) -> Jacobian:
+        """Minus the Hessian, (n, n)."""
+        return np.diag(self.own) + self.shared @ self.shared.T

@@ -35,13 +35,14 @@ from typing import Literal, TypeAlias, overload
 import numpy as np
 
 from fedshap._types import Array, ArrayLike, Jacobian, PerAgent, Profile, RandomSource
-from fedshap._validation import as_choice, as_instance, as_interval, short
+from fedshap._validation import as_instance
 from fedshap.game import Game
 from fedshap.payoffs import Payoff
 from fedshap.payoffs.exponential_sums import TOLERANCE
 from fedshap.shapley import enumeration
 from fedshap.shapley import permutations as orders
 from fedshap.shapley.estimates import Estimate
+from fedshap.shapley.methods import choose_method, refuse_unused
 from fedshap.shapley.mixtures import mixture_of
 from fedshap.shapley.quadrature import CoalitionIntegrals
 
@@ -250,7 +251,7 @@ def _evaluate(
     rng: RandomSource | None,
 ) -> Array | Estimate:
     """A quantity at every profile by the method asked for."""
-    _refuse_unused(game, method, tol=tol, permutations=permutations, antithetic=antithetic, rng=rng)
+    refuse_unused(game, method, tol=tol, permutations=permutations, antithetic=antithetic, rng=rng)
     if method == "permutation":
         return orders.estimate(game, s, quantity.sampled, permutations, antithetic, rng)
     profile = game.profile(s)
@@ -296,38 +297,3 @@ def _integrate(
     if reached > tol:
         raise ValueError(f"tol={tol:g} is not reached: two rules differ by a relative {reached:.2g}; ask for less")
     return finer
-
-
-def choose_method(game: Game, method: str, tol: float | None = None) -> str:
-    """Resolve ``"auto"`` and refuse a method that does not fit the game."""
-    small, payoff = game.n_agents <= enumeration.MAX_EXACT, game.payoff
-    mixed = False
-    if method == "quadrature" or (method == "auto" and not (small and payoff.fitted_mixture)):
-        mixed = payoff.mixture(np.zeros(game.n_agents)) is not None
-    chosen = ("quadrature" if mixed or not small else "exact") if method == "auto" else method
-    if tol is not None:
-        as_interval("tol", tol, 0.0, 1.0)
-        if chosen == "exact":
-            raise ValueError("tol is for quadrature: this game's coalitions are enumerated, exact but for rounding")
-    reason = None
-    if chosen == "quadrature" and not mixed:
-        reason = f"no exponential mixture is known for {type(payoff).__name__}"
-        if method == "auto":
-            reason += f", and enumeration takes at most {enumeration.MAX_EXACT} agents: it has {game.n_agents}"
-    elif chosen == "exact" and not small:
-        reason = f"exact enumeration takes at most {enumeration.MAX_EXACT} agents, and this game has {game.n_agents}"
-    if reason:
-        raise ValueError(
-            f'method="{method}" does not fit this game: {reason}. '
-            'Use method="permutation" with an rng for an estimate with standard errors; an equilibrium takes rng=, too'
-        )
-    return chosen
-
-
-def _refuse_unused(game: Game, method: str, **given: object) -> None:
-    """Refuse a game that is none, a method that is not known, and arguments that the method has no use for."""
-    as_instance("game", game, Game)
-    sampling = as_choice("method", method, ("auto", "exact", "quadrature", "permutation")) == "permutation"
-    for name, value in given.items():
-        if value is not None and sampling == (name == "tol"):
-            raise ValueError(f'{name} does not apply to method="{method}"; got {short(value)}: leave it out')
