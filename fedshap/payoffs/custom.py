@@ -87,6 +87,10 @@ class CustomPayoff(Payoff):
         self.precision = vet_payoffs(self._payoffs, None if gradient is None else self._slopes, self.n_agents)
 
     @property
+    def scale(self) -> float:
+        return 1.0 if self._bend is None else self._bend
+
+    @property
     def has_gradient(self) -> bool:
         return self.gradient is not None or type(self).jacobian is not CustomPayoff.jacobian
 
