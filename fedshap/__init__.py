@@ -35,7 +35,19 @@ from fedshap.metrics import (
     reciprocity,
     unequal_treatment,
 )
-from fedshap.payoffs import CustomPayoff, LearningCurve, PACBound, Payoff, PowerLaw, RandomCoverage, RandomDiscovery
+from fedshap.payoffs import (
+    CustomPayoff,
+    FittedCurve,
+    FittedPayoff,
+    LearningCurve,
+    PACBound,
+    Payoff,
+    PowerLaw,
+    RandomCoverage,
+    RandomDiscovery,
+    fit_learning_curve,
+    fit_payoff,
+)
 from fedshap.shapley import (
     Estimate,
     aumann_shapley_values,
@@ -57,6 +69,8 @@ __all__ = [
     "Equilibrium",
     "EquilibriumRange",
     "Estimate",
+    "FittedCurve",
+    "FittedPayoff",
     "Game",
     "LearningCurve",
     "LinearCost",
@@ -80,6 +94,8 @@ __all__ = [
     "data_gain",
     "equilibrium_range",
     "find_equilibrium",
+    "fit_learning_curve",
+    "fit_payoff",
     "rationality",
     "reciprocity",
     "regret",

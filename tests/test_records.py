@@ -36,6 +36,7 @@ def own_cost(s):
 LAW = fs.PowerLaw(weights=np.ones((2, 2)), groups=np.arange(N) % 2)
 GAME = fs.Game(LAW, fs.LinearCost(RATES), RNG.uniform(1.0, 5.0, N))
 SHORT = fs.SolverOptions(ascent_iterations=1)
+SIZES = 2.0 ** np.arange(4, 12)
 FOUND = fs.find_equilibrium(GAME, fs.NoPayment())
 OBJECTS: dict[str, Any] = {
     "AccuracyShaping": fs.AccuracyShaping(0.1),
@@ -44,7 +45,9 @@ OBJECTS: dict[str, Any] = {
     "CustomPayoff": fs.CustomPayoff(np.sqrt, N),
     "Equilibrium": FOUND,
     "EquilibriumRange": fs.EquilibriumRange(FOUND.contributions, FOUND.contributions, True),
-    "Estimate": fs.shapley_values(GAME, np.ones(N), method="permutation", rng=0, permutations=2),
+    "Estimate": fs.shapley_values(GAME, np.ones(N), method="permutation", rng=0, permutations=30),
+    "FittedCurve": fs.fit_learning_curve(SIZES, 0.9 - 0.5 * (1.0 + 0.01 * SIZES) ** -0.7),
+    "FittedPayoff": fs.fit_payoff(SIZES[:, None] * np.ones(3), 1.0 - 1.0 / (1.0 + 0.02 * SIZES[:, None]), [0, 0, 0]),
     "Game": GAME,
     "LearningCurve": fs.LearningCurve(own_curve, own_slope, N),
     "LinearCost": GAME.cost,
@@ -70,12 +73,10 @@ def federated_objects() -> dict[str, Any]:
     federation = ff.Federation(train=data, test=data, groups=[0, 0, 1])
     config = ff.TrainingConfig(rounds=1)
     runs = ff.contribution_grid([0, 4, 16], [0, 0, 1])
-    truth = fs.PowerLaw(weights=[[0.10, 0.01], [0.02, 0.20]], groups=[0, 0, 1])
     return {
         "AccuracyDrop": ff.AccuracyDrop(0, 1, 2, 3, 0.1),
         "Dataset": data[0],
         "Federation": federation,
-        "FittedPayoff": ff.fit_payoff(runs, truth.values(runs)[:, [0, 2]], [0, 0, 1]),
         "TrainingConfig": config,
         "TrainingRuns": ff.TrainingRuns(runs.astype(float), np.zeros((9, 2)), np.zeros((9, 3)), config),
         "TrainingResult": ff.TrainingResult(
