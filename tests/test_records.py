@@ -190,6 +190,15 @@ def test_arrays_given_to_an_object_remain_the_callers() -> None:
         kept.shares[0] = 2.0
 
 
+def test_signatures_are_those_of_the_constructors() -> None:
+    assert list(inspect.signature(fs.PowerLaw).parameters) == ["n_agents", "alpha", "beta", "weights", "groups"]
+    assert list(inspect.signature(fs.Trajectory).parameters) == ["contributions", "residuals"]
+    assert not inspect.signature(fs.NoPayment).parameters
+    for name in fs.__all__:
+        if inspect.isclass(each := getattr(fs, name)):
+            assert "args" not in inspect.signature(each).parameters, name
+
+
 def test_public_classes_are_records() -> None:
     for name, thing in everything().items():
         assert isinstance(thing, (Record, tuple)) or name == "AccuracyDrop", name
