@@ -44,7 +44,7 @@ OBJECTS: dict[str, Any] = {
     "CustomPayoff": fs.CustomPayoff(np.sqrt, N),
     "Equilibrium": FOUND,
     "EquilibriumRange": fs.EquilibriumRange(FOUND.contributions, FOUND.contributions, True),
-    "Estimate": fs.shapley_values(GAME, np.ones(N), method="permutation", rng=0, permutations=2),
+    "Estimate": fs.shapley_values(GAME, np.ones(N), method="permutation", rng=0, permutations=30),
     "Game": GAME,
     "LearningCurve": fs.LearningCurve(own_curve, own_slope, N),
     "LinearCost": GAME.cost,
