@@ -49,7 +49,7 @@ class Estimate(_Estimate):
         return self.values, self.standard_errors, self.degrees_of_freedom
 
     def __repr__(self) -> str:
-        return short_repr(self, {"values": self.values, "standard_errors": self.standard_errors})
+        return short_repr(self, self._asdict())
 
     def interval(self, level: float = 0.95) -> tuple[Array, Array]:
         """Ends of the interval that covers each single value with probability ``level``, in (0, 1), by Student's t."""
