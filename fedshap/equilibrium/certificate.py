@@ -17,6 +17,7 @@ from fedshap.equilibrium.options import DEFAULT_OPTIONS, SolverOptions
 from fedshap.game import Game
 from fedshap.mechanisms import Mechanism
 from fedshap.mechanisms.base import costs_of
+from fedshap.payoffs.agreement import check_gains
 
 
 class Certificate(NamedTuple):
@@ -78,6 +79,7 @@ def certify(
     At stake is the most that the data are worth to any agent, or cost her, at ``s`` or at her best deviation, or what
     she gains by it. Payoffs and costs without any data do not count: they change nothing.
     """
+    check_gains(game.payoff, s, who)
     gain, at_peak = (_at_few_points if mechanism.dear(game) else _on_grids)(game, mechanism, s, who, options)
     most = float(gain.max())
     return Certificate(most, max(most, stakes(game, s), _costs_elsewhere(game, at_peak, who)))
