@@ -95,6 +95,8 @@ ORDER = [
     "equilibrium.quasi_newton",
     "equilibrium.clearing",
     "equilibrium.best_responses",
+    "equilibrium.stakes",
+    "equilibrium.whole_units",
     "equilibrium.certificate",
     "equilibrium.reach",
     "equilibrium.sampled_ascent",

@@ -57,8 +57,8 @@ def best_response_dynamics(
 
     .. math:: s^{t+1}_i = \min\{\tau_i, \max\{0, s^t_i + \delta\, \partial_i u_i(s^t)\}\} \quad\text{for } i \in R^t
 
-    (with her minimum in place of 0 where the game sets one) and ``s_i`` unchanged for the others, where ``R^t`` is a fresh random set of ``sample_size`` agents. Clipping is
-    what the multiplier ``mu^t`` of Eq. (9) amounts to.
+    (with her minimum in place of 0 where the game sets one) and ``s_i`` unchanged for the others, where ``R^t`` is a
+    fresh random set of ``sample_size`` agents. Clipping is what the multiplier ``mu^t`` of Eq. (9) amounts to.
 
     Parameters
     ----------

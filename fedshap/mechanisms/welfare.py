@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from fedshap._types import Array, Jacobian, PerAgent, Profile
-from fedshap.game import Game
 from fedshap.mechanisms.potential import Potential
 from fedshap.payoffs.differences import differences
 from fedshap.payoffs.mixtures import Mixture
