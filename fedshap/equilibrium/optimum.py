@@ -25,8 +25,8 @@ from fedshap.mechanisms import Mechanism, Potential
 from fedshap.mechanisms.welfare import Welfare
 
 _TIE = 1e-14  # relative difference of slope and marginal cost that is rounding
-_POLISHED = 1e-3  # of the tolerance: a gap at which cheap ascents are begun once more
-_SHARES = 10.0 ** np.arange(-16.0, 0.0)  # of the second tangent plane
+_POLISHED = 1e-2  # of the tolerance: a gap at which cheap ascents are begun once more
+_SHARES = 10.0 ** np.arange(-16.0, 1.0)  # of the second tangent plane
 _REACHES = 4.0 ** np.arange(20.0)  # how far from the optimum it touches, in units of what is given there
 
 

@@ -20,7 +20,8 @@ from fedshap.mechanisms import Mechanism, Potential
 
 _LARGEST = 2.0**50  # beyond, whole units are no longer told apart
 _SCANNED = 4096  # choices of an agent up to which all of them are looked at
-_NEAR = np.array([-16.0, -8.0, -4.0, -2.0, -1.0, 1.0, 2.0, 4.0, 8.0, 16.0])
+_NEXT = np.array([-1.0, 1.0])
+_STEPS = np.array([-16.0, -4.0, -1.0, 1.0, 4.0, 16.0])
 _AT_A_TIME = 250_000  # deviations evaluated at once
 _ROUNDING = 1e3  # times the relative rounding of payoffs: smaller gains are none
 
@@ -60,20 +61,20 @@ def settle_whole(
     """
     potential, (lower, upper) = mechanism.potential(game), whole_bounds(game)
     s = _rounded(potential, s, lower, upper)
-    seen = {s.tobytes()}
+    seen, everybody = {s.tobytes()}, np.arange(game.n_agents)
     most = options.sweeps * (1 if potential is not None else game.n_agents)
     for iteration in range(1, most + 1):
         noise = _noise(game, s)
-        gains, best = _best_near(game, mechanism, s)
+        gains, best = _best_near(game, mechanism, s, everybody, _STEPS)
         if gains.max() <= noise:
-            gains, best = best_whole(game, mechanism, s, np.arange(game.n_agents))  # and far away?
+            gains, best = best_whole(game, mechanism, s, everybody)  # and far away?
         if gains.max() <= noise:
             return s, iteration, True
         gains = np.where(gains > noise, gains, 0.0)
         if potential is not None:
             s = _moved_together(potential, s, gains, best)
         else:
-            s = np.where(np.arange(len(s)) == gains.argmax(), best, s)
+            s = np.where(everybody == gains.argmax(), best, s)
             if s.tobytes() in seen:
                 return s, iteration, False
             seen.add(s.tobytes())
@@ -107,24 +108,34 @@ def _refuse_parts(game: Game, s: Profile) -> None:
 def best_whole(game: Game, mechanism: Mechanism, s: Profile, who: NDArray[np.intp]) -> tuple[PerAgent, PerAgent]:
     """What each of some agents gains by her best whole number, at least 0, and which that is; both of shape (m,).
 
-    Steps of 1, 2, 4, ... away from what she gives, to the ends of her choices; then, between the neighbours of the
-    best one, ever finer grids of 17 numbers until they are all there are. Where payoffs are not known to be concave
-    and nobody has more than 4096 choices, all of them.
+    Where payoffs are concave, who gains nothing by one unit more or less is where she wants to be. For the others steps
+    of 1, 2, 4, ... away from what she gives, to the ends of her choices; then, between the neighbours of the best one,
+    ever finer grids of 17 numbers until they are all there are. Where payoffs are not known to be concave and nobody
+    has more than 4096 choices, all of them.
     """
-    lower, upper = whole_bounds(game)
-    span = float((upper - lower)[who].max())
-    gains, best = np.zeros(len(who)), s[who].copy()
+    if game.payoff.concave is True:
+        gains, best = _best_near(game, mechanism, s, who, _NEXT)
+        some = gains > 0.0
+        if some.any():
+            gains[some], best[some] = _best_anywhere(game, mechanism, s, who[some])
+        return gains, best
+    return _best_anywhere(game, mechanism, s, who)
+
+
+def _best_anywhere(game: Game, mechanism: Mechanism, s: Profile, who: NDArray[np.intp]) -> tuple[PerAgent, PerAgent]:
+    """As `best_whole`, whatever the utilities."""
+    lower, upper = (bound[who, None] for bound in whole_bounds(game))
+    high = np.minimum(upper, _LARGEST)
+    span = float((upper - lower).max())
     everything = game.payoff.concave is not True and span <= _SCANNED
-    width = int(span) + 1 if everything else 120
-    for part in _parts(len(who), width):
-        some = who[part]
-        low, high = lower[some, None], np.minimum(upper[some, None], _LARGEST)
+    gains, best = np.zeros(len(who)), s[who].copy()
+    for part in _parts(len(who), int(span) + 1 if everything else 120):
         if everything:
-            x = np.minimum(low + np.arange(span + 1.0), high)
-            gains[part], best[part] = _best_of(game, mechanism, s, some, x)[:2]
+            x = np.minimum(lower[part] + np.arange(span + 1.0), high[part])
+            gains[part], best[part] = _best_of(game, mechanism, s, who[part], x)[:2]
         else:
-            gains[part], best[part] = _bracketed(game, mechanism, s, some, low, high)
-    endless = np.isinf(upper[who]) & (best >= _LARGEST)
+            gains[part], best[part] = _bracketed(game, mechanism, s, who[part], lower[part], high[part])
+    endless = np.isinf(upper[:, 0]) & (best >= _LARGEST)
     return np.where(endless, np.inf, gains), best
 
 
@@ -139,7 +150,7 @@ def _bracketed(
     while True:
         gain, at, left, right = _best_of(game, mechanism, s, who, x)
         gains, best = np.where(gain > gains, gain, gains), np.where(gain > gains, at, best)
-        if (right - left).max() <= 2.0:
+        if max((at - left).max(), (right - at).max()) <= 1.0:
             return gains, best
         x = np.round(left[:, None] + (right - left)[:, None] * np.linspace(0.0, 1.0, 17))
 
@@ -159,15 +170,16 @@ def _best_of(
     return np.maximum(gain, 0.0), best, left, np.where(np.isfinite(right), right, best)
 
 
-def _best_near(game: Game, mechanism: Mechanism, s: Profile) -> tuple[PerAgent, PerAgent]:
-    """As `best_whole` for everybody, but for numbers close by only."""
-    lower, upper = whole_bounds(game)
-    gains, best = np.zeros(len(s)), s.copy()
-    for part in _parts(len(s), len(_NEAR)):
-        who = np.arange(len(s))[part]
-        x = np.clip(s[who, None] + _NEAR, lower[who, None], upper[who, None])
-        gain, at = _best_of(game, mechanism, s, who, x)[:2]
-        gains[part], best[part] = gain, np.where(gain > 0.0, at, s[who])
+def _best_near(
+    game: Game, mechanism: Mechanism, s: Profile, who: NDArray[np.intp], steps: Array
+) -> tuple[PerAgent, PerAgent]:
+    """As `best_whole`, but for a few steps only."""
+    lower, upper = (bound[who, None] for bound in whole_bounds(game))
+    gains, best = np.zeros(len(who)), s[who].copy()
+    for part in _parts(len(who), len(steps)):
+        x = np.clip(s[who[part], None] + steps, lower[part], upper[part])
+        gain, at = _best_of(game, mechanism, s, who[part], x)[:2]
+        gains[part], best[part] = gain, np.where(gain > 0.0, at, best[part])
     return gains, best
 
 

@@ -11,6 +11,8 @@ from fedshap.payoffs.mixtures import Mixture
 from fedshap.shapley.expansion import Expansion
 from fedshap.shapley.mixtures import mixture_of
 
+_LEAST_OWN = 1e-7
+
 
 class Welfare(Potential):
     r"""Welfare ``W(s) = A(s) - sum_i c_i(s_i)``: the potential of a game in which everybody receives the surplus.
@@ -70,15 +72,23 @@ class Welfare(Potential):
             mixture = mixture_of(self.game.payoff, s)
             left = _remaining(mixture, s)
             slopes = _mixture_slopes(mixture, left) - cost.derivatives(s)
-            return Expansion(gradient=slopes, own=bend, shared=_mixture_curvature(mixture, left), **rest)
+            shared = _mixture_curvature(mixture, left)
+            return Expansion(gradient=slopes, own=_not_flat(bend, shared), shared=shared, **rest)
         level = Expansion.of_matrix(0.0, self.gradient(s), np.diag(bend) - self._hessian(s))
-        return Expansion(gradient=level.gradient, own=level.own, shared=level.shared, **rest)
+        own = _not_flat(level.own, level.shared)
+        return Expansion(gradient=level.gradient, own=own, shared=level.shared, **rest)
 
     def _hessian(self, s: Profile) -> Jacobian:
         """Second derivatives of the surplus, (n, n), by differences."""
         payoff = self.game.payoff
         hessian = differences(payoff.total_gradient, s, payoff.difference_steps(s, 2), payoff.precision)
         return (hessian + hessian.T) / 2.0
+
+
+def _not_flat(own: PerAgent, shared: Array) -> PerAgent:
+    """Own curvatures, at least a small part of the shared one: without any, where costs are linear, the steps of those
+    who stand in for one another have no length. The steps that follow make up for what it shortens."""
+    return np.maximum(own, _LEAST_OWN * np.square(shared).sum(axis=1))
 
 
 def _remaining(mixture: Mixture, s: Profile) -> Array:
