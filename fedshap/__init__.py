@@ -20,10 +20,12 @@ from fedshap.equilibrium import (
     EquilibriumRange,
     SolverOptions,
     Trajectory,
+    WelfareOptimum,
     best_response_dynamics,
     equilibrium_range,
     find_equilibrium,
     regret,
+    welfare_optimum,
 )
 from fedshap.game import Game
 from fedshap.mechanisms import AccuracyShaping, CostSharing, Mechanism, NoPayment, ShapleyPayment
@@ -87,6 +89,7 @@ __all__ = [
     "SolverOptions",
     "SumCost",
     "Trajectory",
+    "WelfareOptimum",
     "accuracy_gain",
     "aumann_shapley_values",
     "best_response_dynamics",
@@ -104,6 +107,7 @@ __all__ = [
     "shapley_potential",
     "shapley_values",
     "unequal_treatment",
+    "welfare_optimum",
 ]
 
 
