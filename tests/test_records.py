@@ -61,6 +61,7 @@ OBJECTS: dict[str, Any] = {
     "ShapleyPayment": fs.ShapleyPayment(),
     "SumCost": GAME.cost + fs.PowerCost(RATES, 2.0),
     "SolverOptions": SHORT,
+    "WelfareOptimum": fs.welfare_optimum(GAME),
     "Trajectory": fs.best_response_dynamics(GAME, fs.NoPayment(), step=0.1, steps=2),
 }
 every_object = pytest.mark.parametrize("name", OBJECTS)

@@ -138,8 +138,8 @@ def test_a_far_peak_is_seen_where_payoffs_are_not_concave() -> None:
 @pytest.mark.parametrize("best", [0, 1, 2, 3, 30, 1000, 12345])
 @pytest.mark.parametrize("start", [0, 1, 2, 5, 1000, 40_000])
 def test_the_best_whole_number_is_found_from_anywhere(best, start) -> None:
-    """Alone, agent 0 gains until ``1 / (1 + x) (2 + x)`` falls below her rate."""
-    rate = 1.0 / ((best + 0.5) ** 2 + 2.0 * (best + 0.5) + 1.0)
+    """Alone, agent 0 gains by going from x to x + 1 until ``1 / (1 + x) (2 + x)`` falls below her rate."""
+    rate = 1.0 / (1.0 + best) ** 2
     for capacity in (np.inf, 12345.0 + 30_000.0):
         game = fs.Game(fs.PowerLaw(3), fs.LinearCost([rate, 1.0, 1.0]), capacity)
         gain = 1.0 / (1.0 + start) - 1.0 / (1.0 + best) - rate * (best - start)
