@@ -31,7 +31,10 @@ def check_gains(payoff: Payoff, s: Profile, agents: Agents = None) -> None:
     who, noise = everybody(payoff.n_agents, agents), payoff.gain_noise(s)
     values, nothing = payoff.values(s), payoff.values(np.zeros(payoff.n_agents))
     gains, own = payoff.gains(s), payoff.own_gains(s, s[who, None], who)[:, 0]
-    rounding = 8.0 * payoff.precision * (np.abs(values) + np.abs(nothing)) + noise
+    # Near zero a value may be a difference of larger numbers, such as 1 - 1 / (1 + z): its size elsewhere tells.
+    elsewhere = values if payoff.units is None else payoff.values(s + payoff.units)
+    sizes = np.abs(values) + np.abs(nothing) + np.abs(elsewhere)
+    rounding = 8.0 * payoff.precision * sizes + noise
     for name, found, expected, allowed in (
         ("gains", gains, values - nothing, rounding),
         ("own_gains", own, gains[who], rounding[who]),
