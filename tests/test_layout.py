@@ -24,6 +24,7 @@ ORDER = [
     "_validation",
     "_records",
     "_scalar",
+    "_intervals",
     "_differences",
     "_storage",
     "cooperative.weights",
