@@ -20,6 +20,7 @@ PACKAGE = ROOT / "fedshap"
 ORDER = [
     "_interruptions",
     "_types",
+    "_coalitions",
     "_files",
     "_validation",
     "_records",
@@ -31,7 +32,6 @@ ORDER = [
     "cooperative.sources",
     "cooperative.store",
     "cooperative.evaluation",
-    "cooperative.enumeration",
     "cooperative.design",
     "cooperative.surrogate",
     "cooperative.regression",
