@@ -6,6 +6,11 @@ A difference quotient needs a step: too small a one drowns in rounding, too larg
 1. The quotients of five neighbouring steps (a factor 187) that agree to a thousandth are the first plateau.
 2. From there larger steps are taken as long as they agree with what was found, and are preferred as they agree better.
 
+`fedshap.payoffs.differences` takes one step per agent instead: it knows over which contributions payoffs bend, and how
+well they are computed. A payoff is of all contributions at once, so that a hundred steps in each are a hundred payoffs
+in n variables; the functions here are of one variable each, may be infinite, bend anywhere, and have a slope at zero
+only in the limit.
+
 At zero there is no argument to measure steps by: they start from 1e-36. There a quotient may keep growing with a power
 of the step, as the slope of a root does; then the derivative is infinite, or zero where it keeps shrinking.
 """
