@@ -27,10 +27,9 @@ SWEEPS = 50
 def best_deviations(game: Game, mechanism: Mechanism, s: Profile, who: NDArray[np.intp]) -> tuple[PerAgent, PerAgent]:
     """What each of some agents gains by her best deviation from ``s``, and where she is then; both of shape (m,).
 
-    About forty points are looked at, on all scales and
-    close to what she gives; then, four times, the middles on either side of the best and the top of the parabola
-    through it and its neighbours. A smooth peak is found to rounding wherever one of the first points lies on its
-    slopes.
+    About forty points are looked at, on all scales and close to what she gives; then, four times, the middles on either
+    side of the best and the top of the parabola through it and its neighbours. A smooth peak is found to rounding
+    wherever one of the first points lies on its slopes.
     """
     utilities = partial(mechanism.deviation_utilities, game, s, agents=who)
     x, own = _first(game, s, who), s[who]
