@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fedshap as fs
 from fedshap.costs.base import SomeCosts
-from games import brute_regret, linear_cost, power_law, properties, utility_of
+from games import MECHANISMS, brute_regret, linear_cost, power_law, properties, utility_of
 
 
 class ByValues(fs.Cost):
@@ -231,7 +231,7 @@ def test_a_function_is_a_cost() -> None:
     assert_array_equal(with_slope.derivatives([0.0, 1.0, 2.0]), [0.3, 3.3, 12.3])
 
 
-@pytest.mark.parametrize("mechanism", [fs.NoPayment(), fs.CostSharing(0.5), fs.ShapleyPayment(), fs.AccuracyShaping()])
+@pytest.mark.parametrize("mechanism", MECHANISMS)
 def test_games_with_a_cost_by_function_have_the_equilibria_of_the_formula(mechanism: fs.Mechanism) -> None:
     formula = fs.PowerCost([0.02, 0.05, 0.1], 2.0)
     games = [fs.Game(fs.PowerLaw(3), cost) for cost in (formula, fs.CustomCost(formula.values, 3))]
