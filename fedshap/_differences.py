@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from fedshap._types import Array, ArrayLike, PerAgent
 
 _RATIO = 3.7  # of neighbouring steps: were it a power of two, they would round alike
-_WINDOW, _BLOCK, _BLOCKS, _FURTHER = 5, 16, 6, 15  # steps that must agree; tried at a time; at most; beyond the first
+_WINDOW, _BLOCK, _BLOCKS, _FURTHER = 5, 32, 3, 15  # steps that must agree; tried at a time; at most; beyond the first
 _AGREE = {1: 1e-3, 2: 1e-2}  # relative spread of a plateau of first, and of second derivatives
 _POWER = 5e-3  # least growth per step that counts as a power
 _FLAT = 18  # steps, up to 1/187 of the argument, over which a function that does not change is flat, not rounded
