@@ -6,6 +6,11 @@ A difference quotient needs a step: too small a one drowns in rounding, too larg
 1. The quotients of five neighbouring steps (a factor 187) that agree to a thousandth are the first plateau.
 2. From there larger steps are taken as long as they agree with what was found, and are preferred as they agree better.
 
+`fedshap.payoffs.differences` takes one step per agent instead: it knows over which contributions payoffs bend, and how
+well they are computed. A payoff is of all contributions at once, so that a hundred steps in each are a hundred payoffs
+in n variables; the functions here are of one variable each, may be infinite, bend anywhere, and have a slope at zero
+only in the limit.
+
 At zero there is no argument to measure steps by: they start from 1e-36. There a quotient may keep growing with a power
 of the step, as the slope of a root does; then the derivative is infinite, or zero where it keeps shrinking.
 """
@@ -21,7 +26,7 @@ from numpy.typing import NDArray
 from fedshap._types import Array, ArrayLike, PerAgent
 
 _RATIO = 3.7  # of neighbouring steps: were it a power of two, they would round alike
-_WINDOW, _BLOCK, _BLOCKS, _FURTHER = 5, 16, 6, 15  # steps that must agree; tried at a time; at most; beyond the first
+_WINDOW, _BLOCK, _BLOCKS, _FURTHER = 5, 32, 3, 15  # steps that must agree; tried at a time; at most; beyond the first
 _AGREE = {1: 1e-3, 2: 1e-2}  # relative spread of a plateau of first, and of second derivatives
 _POWER = 5e-3  # least growth per step that counts as a power
 _FLAT = 18  # steps, up to 1/187 of the argument, over which a function that does not change is flat, not rounded

@@ -169,7 +169,7 @@ def _lock(path: Path, work: str) -> IO[str]:
 
 def _failed(error: OSError, what: str, fix: str) -> OSError:
     """The same error, saying what failed and what to do."""
-    return OSError(error.errno, f"{what} ({error.strerror}); {fix}")
+    return OSError(error.errno, f"{what} ({error.strerror or error}); {fix}")
 
 
 def _is_still_there(path: Path, file: IO[str]) -> bool:

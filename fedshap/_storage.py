@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import types
 import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+
+from fedshap._files import as_path
 
 T = TypeVar("T")
 VERSION = 1
@@ -26,20 +27,6 @@ def to_json(record: Any) -> str:
     content = {each.name: _plain(each.name, getattr(record, each.name)) for each in dataclasses.fields(record)}
     head = {"format": f"fedshap {type(record).__name__}", "version": VERSION}
     return json.dumps(head | content, indent=1, allow_nan=False) + "\n"
-
-
-def write_whole(path: str | Path, text: str) -> None:
-    """Write all of a file or nothing, and only then let go: no reader, and no power cut, meets half of it."""
-    target = Path(path)
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def from_json(kind: type[T], path_or_text: str | Path) -> T:
@@ -66,7 +53,7 @@ def _text(kind: type, path_or_text: str | Path) -> tuple[str, str]:
     if not isinstance(path_or_text, (str, Path)) or not str(path_or_text).strip():
         raise ValueError(f"path_or_text must be a path, or the JSON of {kind.__name__}; got {path_or_text!r}")
     try:
-        return Path(path_or_text).read_text(encoding="utf8"), str(path_or_text)
+        return as_path("path_or_text", path_or_text).read_text(encoding="utf8"), str(path_or_text)
     except UnicodeDecodeError:
         raise ValueError(f"{path_or_text} is no text, let alone JSON") from None
 

@@ -151,7 +151,7 @@ def as_square(name: str, value: ArrayLike) -> Array:
 
 
 def as_labels(name: str, value: ArrayLike, n_agents: int, n_groups: int) -> NDArray[np.intp]:
-    """Check ``value`` as one group label in 0..n_groups-1 per agent; read-only."""
+    """Check ``value`` as one group label in 0..n_groups-1 per agent, integers by type too; read-only."""
     labels = np.array(value)
     if labels.shape != (n_agents,) or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"{name} must be {n_agents} integers; got shape {labels.shape}, dtype {labels.dtype}")
@@ -172,9 +172,9 @@ def as_probabilities(value: ArrayLike, below: float | None = None) -> Array:
 
 
 def as_integer_labels(name: str, value: ArrayLike, n_labels: int | None = None) -> NDArray[np.int64]:
-    """Check labels of shape (N,), integers in 0..n_labels-1 (no upper limit for None); return a copy.
+    """Check labels of data, shape (N,), integers in 0..n_labels-1 (no upper limit for None); return a copy.
 
-    Of two classes, False and True will do.
+    They come from files: whole numbers of any type will do, and of two classes, False and True.
     """
     if isinstance(value, (list, tuple)):
         value = np.asarray([each + 0 if isinstance(each, (bool, np.bool_)) else each for each in value])

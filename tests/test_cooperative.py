@@ -171,6 +171,7 @@ def test_what_each_leaves_of_the_budget() -> None:
     assert cooperative.banzhaf(unanimity).budget_gap == pytest.approx(0.5)
 
 
+@pytest.mark.slow
 def test_twenty_players() -> None:
     costs = np.sqrt(np.arange(1.0, 21.0))
     table = np.zeros(1)

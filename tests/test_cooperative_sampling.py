@@ -12,9 +12,10 @@ from scipy.stats import binom
 from test_cooperative import CLASSICS, Classic, table_of
 
 from fedshap import cooperative
+from fedshap._coalitions import shapley_weights
 from fedshap.cooperative import design, sampling, surrogate
 from fedshap.cooperative.evaluation import Evaluator
-from fedshap.cooperative.weights import beta_weights, shapley_weights
+from fedshap.cooperative.weights import beta_weights
 
 METHODS = ["regression", "stratified", "permutation"]
 methods = pytest.mark.parametrize("method", METHODS)

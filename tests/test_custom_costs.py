@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fedshap as fs
 from fedshap.costs.base import SomeCosts
-from games import brute_regret, linear_cost, power_law, properties, utility_of
+from games import MECHANISMS, brute_regret, linear_cost, power_law, properties, utility_of
 
 
 class ByValues(fs.Cost):
@@ -123,6 +123,7 @@ RISING, ENDLESS = [0.1, 0.2, 0.3], [np.inf] * 3
 # ---- the object decides -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_subclass_that_changes_the_values_changes_all_that_follows() -> None:
     class Taxed(fs.LinearCost):
         def values(self, s):
@@ -231,7 +232,8 @@ def test_a_function_is_a_cost() -> None:
     assert_array_equal(with_slope.derivatives([0.0, 1.0, 2.0]), [0.3, 3.3, 12.3])
 
 
-@pytest.mark.parametrize("mechanism", [fs.NoPayment(), fs.CostSharing(0.5), fs.ShapleyPayment(), fs.AccuracyShaping()])
+@pytest.mark.slow
+@pytest.mark.parametrize("mechanism", MECHANISMS)
 def test_games_with_a_cost_by_function_have_the_equilibria_of_the_formula(mechanism: fs.Mechanism) -> None:
     formula = fs.PowerCost([0.02, 0.05, 0.1], 2.0)
     games = [fs.Game(fs.PowerLaw(3), cost) for cost in (formula, fs.CustomCost(formula.values, 3))]
@@ -239,6 +241,7 @@ def test_games_with_a_cost_by_function_have_the_equilibria_of_the_formula(mechan
     assert_allclose(found.contributions, exact.contributions, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_cost_may_be_infinite_where_nobody_can_go() -> None:
     def barrier(s: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore"):

@@ -7,10 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fedshap as fs
-from games import THREE_AGENTS, brute_regret, linear_cost, power_law, random_cases
-
-SHIPPED = [fs.NoPayment(), fs.CostSharing(0.7), fs.ShapleyPayment(), fs.AccuracyShaping(0.05)]
-every_mechanism = pytest.mark.parametrize("mechanism", SHIPPED, ids=lambda m: type(m).__name__)
+from games import THREE_AGENTS, brute_regret, every_mechanism, linear_cost, power_law, random_cases
 
 
 class ByPayments(fs.Mechanism):

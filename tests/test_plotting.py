@@ -12,12 +12,10 @@ import numpy as np
 import pytest
 
 import fedshap as fs
-from games import THREE_AGENTS
+from games import MECHANISMS, THREE_AGENTS
 
 pytest.importorskip("matplotlib").use("Agg")
 from fedshap import plotting  # noqa: E402
-
-SHIPPED = [fs.NoPayment(), fs.CostSharing(0.5), fs.AccuracyShaping(), fs.ShapleyPayment()]
 
 
 class Flat_Fee(fs.Mechanism):  # noqa: N801 - an underscore, which math text would lower
@@ -31,7 +29,7 @@ class Damped(fs.ShapleyPayment):
 
 def test_every_shipped_mechanism_looks_different() -> None:
     for look in (plotting.label, plotting.colour, plotting.marker):
-        assert len({look(mechanism) for mechanism in SHIPPED}) == len(SHIPPED)
+        assert len({look(mechanism) for mechanism in MECHANISMS}) == len(MECHANISMS)
 
 
 def test_a_subclass_looks_like_its_nearest_parent() -> None:
@@ -44,8 +42,8 @@ def test_a_subclass_looks_like_its_nearest_parent() -> None:
 
 def test_own_mechanisms_go_by_their_names_and_keep_their_colours() -> None:
     assert plotting.label(Flat_Fee()) == "Flat_Fee"
-    assert plotting.colour(Flat_Fee()) not in {plotting.colour(mechanism) for mechanism in SHIPPED}
-    assert plotting.marker(Flat_Fee()) not in {plotting.marker(mechanism) for mechanism in SHIPPED}
+    assert plotting.colour(Flat_Fee()) not in {plotting.colour(mechanism) for mechanism in MECHANISMS}
+    assert plotting.marker(Flat_Fee()) not in {plotting.marker(mechanism) for mechanism in MECHANISMS}
     code = (
         "import fedshap as fs; from fedshap import plotting\n"
         "class Flat_Fee(fs.Mechanism):\n    def payments(self, game, s): return 0.0 * game.profile(s)\n"
@@ -83,19 +81,19 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "a word": (lambda: plotting.label("shapley"), "mechanism must be a Mechanism; got 'shapley': did you mean Shapley"),
     "nothing": (lambda: plotting.plot_contributions({}), "equilibria must hold at least one"),
     "arrays": (
-        lambda: plotting.plot_contributions({SHIPPED[0]: np.ones(3)}),
+        lambda: plotting.plot_contributions({MECHANISMS[0]: np.ones(3)}),
         "each value of equilibria must be an Equ",
     ),
     "two games": (
-        lambda: plotting.plot_contributions({SHIPPED[0]: FOUND, SHIPPED[1]: OTHER}),
+        lambda: plotting.plot_contributions({MECHANISMS[0]: FOUND, MECHANISMS[1]: OTHER}),
         "equilibria must be of one",
     ),
     "names": (
-        lambda: plotting.plot_contributions({SHIPPED[0]: FOUND}, names=["Ada"]),
+        lambda: plotting.plot_contributions({MECHANISMS[0]: FOUND}, names=["Ada"]),
         "names must hold one for each of 3",
     ),
     "shapes": (
-        lambda: plotting.plot_balance(np.ones(3), np.ones(2), SHIPPED[0], ax=None),  # type: ignore[arg-type]
+        lambda: plotting.plot_balance(np.ones(3), np.ones(2), MECHANISMS[0], ax=None),  # type: ignore[arg-type]
         "received and contributed must have shape (n,); got (3,) and (2,)",
     ),
 }

@@ -230,6 +230,7 @@ def chase() -> fs.Game:
     return fs.Game(fs.CustomPayoff(payoffs, 3), fs.LinearCost([0.0, 0.0, 1.0]), capacity=1.0)
 
 
+@pytest.mark.slow
 def test_a_game_without_equilibrium_gets_none() -> None:
     with pytest.raises(fs.ConvergenceError, match="regret") as caught:
         fs.find_equilibrium(chase(), fs.NoPayment())
@@ -238,6 +239,7 @@ def test_a_game_without_equilibrium_gets_none() -> None:
     assert best.regret > 0.1  # min over profiles of the larger regret, and no profile comes near zero
 
 
+@pytest.mark.slow
 def test_on_demand_the_best_point_is_returned_with_its_regret() -> None:
     with pytest.raises(fs.ConvergenceError) as caught:
         fs.find_equilibrium(chase(), fs.NoPayment())
@@ -247,6 +249,7 @@ def test_on_demand_the_best_point_is_returned_with_its_regret() -> None:
     assert returned.concave is None
 
 
+@pytest.mark.slow
 def test_a_tolerance_is_taken_at_its_word() -> None:
     accepted = fs.find_equilibrium(chase(), fs.NoPayment(), tol=2.0)
     assert 0.1 < accepted.regret <= 2.0

@@ -1,11 +1,11 @@
 """What did each player add? Shapley values and other semivalues of any cooperative game.
 
 A game comes as a table of the values of all coalitions, a dictionary, or a function of coalitions; nothing else is
-asked of it. ``values`` is the door. Behind it, ``sources`` (tables, dictionaries) and ``enumeration`` (all coalitions)
-give exact values; ``evaluation`` asks a function for coalitions, each once, in parallel if told to, and ``store`` keeps
-the answers in a file; ``design`` draws coalitions by size, ``surrogate`` fits a simple game to them, ``regression`` and
-``permutations`` estimate, and ``sampling`` says when it is enough. ``weights`` holds how each semivalue weighs the
-sizes of coalitions, ``options`` what may be asked for, ``results`` what comes back.
+asked of it. ``values`` is the door. Behind it, ``sources`` reads tables and dictionaries; ``evaluation`` asks a
+function for coalitions, each once, in parallel if told to, and ``store`` keeps the answers in a file. Where the values
+of all coalitions are known, semivalues are exact; else ``design`` draws coalitions by size, ``surrogate`` fits a simple
+game to them, ``regression`` and ``permutations`` estimate, and ``sampling`` says when it is enough. ``weights`` holds
+how each semivalue weighs the sizes of coalitions, ``options`` what may be asked for, ``results`` what comes back.
 
 >>> from fedshap import cooperative
 >>> cooperative.shapley({(): 0, (0,): 0, (1,): 0, (2,): 0, (0, 1): 1, (0, 2): 1, (1, 2): 0, (0, 1, 2): 1}).values

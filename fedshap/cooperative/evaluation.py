@@ -6,11 +6,13 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, as_completed
 from functools import partial
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedshap._coalitions import all_members
 from fedshap._types import Array, Progress
 from fedshap.cooperative.sources import not_finite
 from fedshap.cooperative.store import ValueStore
@@ -19,6 +21,7 @@ Members: TypeAlias = NDArray[np.bool_]
 """Coalitions, shape (k, n): entry [c, i] says whether player i is in coalition c."""
 
 _BATCH = 4096  # coalitions that a vectorised function gets at once
+_CHUNK = 1 << 14  # of all coalitions, how many are asked for at once
 _SAME = 1e-9  # two values that differ by no more than this share of the largest value are one
 
 
@@ -122,6 +125,12 @@ class Evaluator:
             "value it got, and standard errors do not cover this noise",
             stacklevel=6,
         )
+
+
+def worths(values: Callable[[Members], Array], n: int) -> Array:
+    """The table of a function's values, a chunk of coalitions at a time."""
+    ends = [*range(0, 1 << n, _CHUNK), 1 << n]
+    return np.concatenate([values(all_members(a, b, n)) for a, b in pairwise(ends)])
 
 
 def name_of(function: Callable[..., Any]) -> str:

@@ -10,9 +10,9 @@ from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
 import numpy as np
 
+from fedshap._coalitions import MAX_EXACT
 from fedshap._types import Progress, RandomSource
 from fedshap._validation import as_count, as_generator, as_interval
-from fedshap.cooperative.enumeration import MAX_EXACT
 from fedshap.cooperative.evaluation import Evaluator, name_of
 from fedshap.cooperative.sampling import Limits
 from fedshap.cooperative.store import ValueStore

@@ -4,7 +4,8 @@ In a random order the coalition before a player has a uniformly random size, and
 Shapley values are means of marginal contributions (Castro, Gomez and Tejada, 2009), other semivalues of weighed ones.
 An order and its reverse (Mitchell et al., 2022) put each player as far in front as behind, which cancels all
 interactions of two players. Unbiased; the two together are one draw of the standard errors. Marginal contributions
-along an order add up to ``v(N) - v(empty)``, and so do Shapley values.
+along an order add up to ``v(N) - v(empty)``, and so do Shapley values. `fedshap.shapley.permutations` does the same for
+payoffs, which are cheap and of many agents: it keeps neither coalitions nor draws.
 """
 
 from __future__ import annotations

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from fedshap._intervals import student_half_width
 from fedshap._records import Record
 from fedshap._types import ArrayLike, PerAgent
-from fedshap._validation import as_array, as_interval, read_only
+from fedshap._validation import as_array, as_level, read_only
 
 
 class CooperativeValues(Record):
@@ -68,11 +69,8 @@ class CooperativeValues(Record):
         >>> bool(low[0] < 1 / 30 < high[0])  # the shortest runway is shared by all
         True
         """
-        from scipy.stats import t
-
-        quantile = t.ppf(0.5 + as_interval("level", level, 0.0, 1.0) / 2.0, self.degrees_of_freedom)
-        reach = np.where(self.standard_errors > 0.0, quantile * self.standard_errors, 0.0)
-        return self.values - reach, self.values + reach
+        half = student_half_width(self.standard_errors, self.degrees_of_freedom, as_level(level))
+        return self.values - half, self.values + half
 
     def to_json(self) -> str:
         """All of it as JSON, to the last digit."""

@@ -35,10 +35,11 @@ from typing import Any, TypeAlias, Unpack
 
 import numpy as np
 
+from fedshap._coalitions import semivalues, shapley_weights
 from fedshap._types import Array, ArrayLike
 from fedshap._validation import as_count, as_interval
-from fedshap.cooperative import enumeration, sampling, weights
-from fedshap.cooperative.evaluation import Evaluator
+from fedshap.cooperative import sampling, weights
+from fedshap.cooperative.evaluation import Evaluator, worths
 from fedshap.cooperative.options import Options, Settings
 from fedshap.cooperative.regression import Sampled
 from fedshap.cooperative.results import CooperativeValues, ToleranceError
@@ -116,7 +117,7 @@ def shapley(values: Values, n_players: int | None = None, **options: Unpack[Opti
     L. S. Shapley (1953), A value for n-person games. I. Covert and S.-I. Lee (2021), Improving KernelSHAP: practical
     Shapley value estimation using linear regression.
     """
-    return _semivalues(values, n_players, "shapley", weights.shapley_weights, **options)
+    return _semivalues(values, n_players, "shapley", shapley_weights, **options)
 
 
 def banzhaf(values: Values, n_players: int | None = None, **options: Unpack[Options]) -> CooperativeValues:
@@ -205,8 +206,8 @@ def _semivalues(
     empty, everybody = evaluator(np.array([[False] * n, [True] * n]))
     complete = method == "exact"
     if complete:
-        worth = enumeration.worths(evaluator, n) if table is None else table
-        sampled = Sampled(enumeration.semivalues(worth, weights), np.zeros(n), np.full(n, np.inf))
+        worth = worths(evaluator, n) if table is None else table
+        sampled = Sampled(semivalues(worth, weights), np.zeros(n), np.full(n, np.inf))
     elif method == "permutation":
         sampled = sampling.by_order(evaluator, weights, limits, settings.generator())
     else:

@@ -2,7 +2,7 @@ r"""How a semivalue weighs the sizes of coalitions.
 
 A semivalue gives player i her mean marginal contribution ``v(S + i) - v(S)`` to a random coalition S of the others:
 its size s has probability ``q_s``, s = 0..n-1, and S is uniform among those of its size. Weights here are these ``q``,
-shape (n,), which add up to one.
+shape (n,), which add up to one; Shapley's, all alike, stand beside the definition, in `_coalitions`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,6 @@ import numpy as np
 
 from fedshap._types import Array, ArrayLike
 from fedshap._validation import as_array, read_only
-
-
-def shapley_weights(n: int) -> Array:
-    """Every size alike."""
-    return np.full(n, 1.0 / n)
 
 
 def banzhaf_weights(n: int) -> Array:

@@ -80,14 +80,15 @@ def certify(
     she gains by it. Payoffs and costs without any data do not count: they change nothing.
     """
     check_gains(game.payoff, s, who)
-    gain, at_peak = (_at_few_points if mechanism.dear(game) else _on_grids)(game, mechanism, s, who, options)
+    if mechanism.dear(game):
+        gain, at_peak = _at_few_points(game, mechanism, s, who)
+    else:
+        gain, at_peak = _on_grids(game, mechanism, s, who, options)
     most = float(gain.max())
     return Certificate(most, max(most, stakes(game, s), costs_elsewhere(game, at_peak, who)))
 
 
-def _at_few_points(
-    game: Game, mechanism: Mechanism, s: Profile, who: NDArray[np.intp], options: SolverOptions
-) -> tuple[PerAgent, Array]:
+def _at_few_points(game: Game, mechanism: Mechanism, s: Profile, who: NDArray[np.intp]) -> tuple[PerAgent, Array]:
     """What each agent gains by her best deviation, (m,), and where that is, (m, 1)."""
     gain, peak = best_deviations(game, mechanism, s, who)
     endless = np.isinf(game.capacity[who]) & (peak >= BEYOND * game.units[who])

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fedshap._coalitions import MAX_EXACT
 from fedshap._types import Array, ArrayLike, Profile, Progress, RandomSource
 from fedshap._validation import as_callable, as_choice, as_flag, as_generator, as_instance, as_interval, read_only
 from fedshap.equilibrium import sampled
@@ -23,7 +24,6 @@ from fedshap.equilibrium.steps import initial_profile, without_bound
 from fedshap.equilibrium.whole_units import certify_whole, settle_whole
 from fedshap.game import Game
 from fedshap.mechanisms import Mechanism, ShapleyPayment
-from fedshap.shapley.enumeration import MAX_EXACT
 
 EXACT_TOL = 1e-9
 """Largest regret accepted of what is not sampled, if the caller names none."""

@@ -8,8 +8,9 @@ from typing import Literal
 
 import numpy as np
 
+from fedshap._files import as_path, write_atomically
 from fedshap._records import Record, short_repr
-from fedshap._storage import from_json, to_json, write_whole
+from fedshap._storage import from_json, to_json
 from fedshap._types import ArrayLike, PerAgent, Profile, Progress
 from fedshap._validation import as_callable, as_choice, as_instance, as_interval, read_only
 from fedshap.equilibrium.ascent import maximise
@@ -90,7 +91,7 @@ class WelfareOptimum(Record):
         """Everything as JSON text, which is also written to ``path``, whole or not at all."""
         text = to_json(self)
         if path is not None:
-            write_whole(path, text)
+            write_atomically(as_path("path", path), text)
         return text
 
     @classmethod

@@ -1,4 +1,8 @@
-"""The scale of a game of which nothing is known but its payoffs, and the contributions worth trying on it."""
+"""How far each agent of a sampled game may go, and the contributions worth trying on the way.
+
+`Game.units` says where payoffs bend when all give alike, which costs have no part in. Here each surplus evaluated is
+dear: trials are few, and they have to lie where the agent herself may settle, which her costs decide.
+"""
 
 from __future__ import annotations
 

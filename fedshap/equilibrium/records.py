@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fedshap._files import as_path, write_atomically
 from fedshap._records import Record, short_repr
-from fedshap._storage import from_json, to_json, write_whole
+from fedshap._storage import from_json, to_json
 from fedshap._types import PerAgent
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class Equilibrium(Record):
         """
         text = to_json(self)
         if path is not None:
-            write_whole(path, text)
+            write_atomically(as_path("path", path), text)
         return text
 
     @classmethod

@@ -182,5 +182,6 @@ def _rounding_level(game: Game, s: Profile, agents: NDArray[np.intp]) -> PerAgen
 
 
 def costs_of(game: Game, x: Array, agents: Agents) -> Array:
-    """Costs of ``agents[m]`` at ``x[m, p]``, shape (m, P)."""
-    return game.cost.of(everybody(game.n_agents, agents)).values(x.T).T
+    """Costs of ``agents[m]``, all of them if None, at ``x[m, p]``, shape (m, P)."""
+    cost = game.cost if agents is None else game.cost.of(agents)
+    return cost.values(x.T).T

@@ -1,4 +1,9 @@
-"""Numerical differentiation: over which contributions payoffs bend, and hence how far to step."""
+"""Numerical differentiation: over which contributions payoffs bend, and hence how far to step.
+
+Payoffs are put to the test once, when they are made: their scale and their rounding are known from then on, and two to
+four evaluations give a derivative. `fedshap._differences`, for costs and mechanisms of one's own, knows neither and
+tries some thirty steps each time: for the n^2 derivatives of n payoffs that would be too many.
+"""
 
 from __future__ import annotations
 

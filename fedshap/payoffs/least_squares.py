@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fedshap._intervals import student_half_width
 from fedshap._types import Array, ArrayLike
 from fedshap._validation import as_array, as_interval
 
@@ -138,10 +139,8 @@ def variance_of_mean(gradient: Array, covariance: Array) -> Array:
 
 def student_interval(centre: Array, variance: Array, freedom: ArrayLike, level: float) -> tuple[Array, Array]:
     """Student's t interval around ``centre``, cut off at the ends of [0, 1], where accuracies lie."""
-    from scipy.special import stdtrit  # slow to import: only those who ask for an interval pay it
-
     level = as_interval("level", level, 0.0, np.nextafter(1.0, 0.0))
-    half = stdtrit(freedom, 0.5 + level / 2.0) * np.sqrt(variance)
+    half = student_half_width(np.sqrt(variance), freedom, level)
     return np.clip(centre - half, 0.0, 1.0), np.clip(centre + half, 0.0, 1.0)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fedshap._types import Array, ArrayLike
+from fedshap._validation import short
 from fedshap.payoffs.differences import FAILURES, SHORT_LINE, differences, natural_scale, relative_rounding, step_sizes
 
 ALIKE = 1e-6
@@ -196,7 +197,7 @@ def _off(one: Array, other: Array, tolerance: float) -> int | None:
 
 
 def _show(array: Any) -> str:
-    """An array, or what was to be one, in one line."""
+    """An array, of which the first few numbers tell most, or what was to be one, in one line."""
     if not isinstance(array, np.ndarray):
-        return repr(array)
+        return short(array)
     return np.array2string(array, precision=6, threshold=12, separator=", ").replace("\n", "")

@@ -12,17 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
-from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedshap._coalitions import all_members, coalition_weights, semivalues, shapley_weights, sizes
 from fedshap._types import Array, Jacobian, PerAgent, Profile
 from fedshap._validation import read_only
 from fedshap.payoffs import Payoff
-
-MAX_EXACT = 20
-"""Most agents that enumeration accepts: 2^20 coalitions."""
 
 _BITS = 10  # 2^10 profiles are evaluated at once: few enough to stay in the processor's cache
 
@@ -44,7 +41,7 @@ class _Chunk:
     """
 
     where: slice
-    sizes: NDArray[np.intp]
+    sizes: NDArray[np.int8]
     first: Array
     last: Array
     profiles: Array
@@ -57,35 +54,29 @@ class _Chunk:
 @lru_cache(maxsize=_BITS + 1)
 def _members(n: int) -> Array:
     """Membership of the 2^n coalitions of n agents, entries 0 or 1."""
-    return read_only((np.arange(1 << n)[:, None] >> np.arange(n) & 1).astype(float))
+    return read_only(all_members(0, 1 << n, n).astype(float))
 
 
 def _coalitions(s: Profile, who: NDArray[np.intp], together: int = 1) -> Iterator[_Chunk]:
     """All coalitions of some agents, a chunk at a time."""
     b = min(len(who), _BITS)
-    first, k = _members(b), 1 << b
-    sizes = first.sum(axis=1).astype(np.intp)
+    first, k, inside = _members(b), 1 << b, sizes(b)
     profiles = np.zeros((max(1, min(together, (1 << _BITS) // k)), k, len(s)))
     profiles[..., who[:b]] = first * s[who[:b]]
     for rest in range(1 << (len(who) - b)):
         last = (rest >> np.arange(len(who) - b) & 1).astype(float)
         profiles[..., who[b:]] = last * s[who[b:]]
-        yield _Chunk(slice(rest * k, (rest + 1) * k), sizes + rest.bit_count(), first, last, profiles)
+        yield _Chunk(slice(rest * k, (rest + 1) * k), inside + rest.bit_count(), first, last, profiles)
 
 
 def _gain_weights(n: int) -> Array:
     """Weight of a coalition of each size 0..n-1 that i joins in Eq. (3): ``1 / (n C(n-1, |X|))``."""
-    return np.array([1.0 / (n * comb(n - 1, size)) for size in range(n)])
+    return coalition_weights(shapley_weights(n))
 
 
 def exact_values(payoff: Payoff, s: Profile) -> PerAgent:
     who, values = np.flatnonzero(s), np.zeros(len(s))
-    surplus = _surpluses(payoff, s, who)
-    weights = np.append(_gain_weights(len(who)), 0.0)[_sizes(s, who)]
-    for rank, i in enumerate(who):
-        split = surplus.reshape(-1, 2, 1 << rank)  # axis 1: without and with agent i
-        gains = split[:, 1] - split[:, 0]
-        values[i] = (gains * weights.reshape(-1, 2, 1 << rank)[:, 0]).sum()
+    values[who] = semivalues(_surpluses(payoff, s, who), shapley_weights(len(who)))
     return values
 
 
@@ -111,7 +102,7 @@ def exact_hessian(payoff: Payoff, s: Profile) -> Jacobian:
 
 def exact_potential(payoff: Payoff, s: Profile) -> Array:
     who = np.flatnonzero(s)
-    return np.asarray(_potential(_surpluses(payoff, s, who), _sizes(s, who)))
+    return np.asarray(_potential(_surpluses(payoff, s, who)))
 
 
 def exact_deviations(payoff: Payoff, s: Profile, agent: int, x: Array) -> Array:
@@ -173,7 +164,7 @@ def exact_slopes(payoff: Payoff, s: Profile, steps: PerAgent) -> Slopes:
             here[i, others] += chunk.held_by(w * known)
             around[i, others] += chunk.held_by(w * (low + high))
         first[i] += (s[i] - centre) * second[i]
-    return Slopes(_potential(totals, _sizes(s, who)), first, second, steps, here, around)
+    return Slopes(_potential(totals), first, second, steps, here, around)
 
 
 def mixed_slopes(payoff: Payoff, s: Profile, slopes: Slopes, agents: NDArray[np.intp]) -> Jacobian:
@@ -196,16 +187,11 @@ def mixed_slopes(payoff: Payoff, s: Profile, slopes: Slopes, agents: NDArray[np.
     return hessian
 
 
-def _potential(surpluses: Array, sizes: NDArray[np.intp]) -> float:
+def _potential(surpluses: Array) -> float:
     """The potential, of the surpluses of all coalitions of n agents: ``1 / (|X| C(n, |X|))`` of each surplus."""
-    n = int(sizes[-1])
-    weights = np.array([0.0] + [1.0 / (size * comb(n, size)) for size in range(1, n + 1)])
-    return float((surpluses - surpluses[0]) @ weights[sizes])
-
-
-def _sizes(s: Profile, who: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Sizes of all coalitions of some agents, shape (2^m,)."""
-    return np.concatenate([chunk.sizes for chunk in _coalitions(s, who)])
+    n = len(surpluses).bit_length() - 1
+    weights = np.append(0.0, _gain_weights(n))  # |X| C(n, |X|) = n C(n - 1, |X| - 1)
+    return float((surpluses - surpluses[0]) @ weights[sizes(n)])
 
 
 def _contributing(s: Profile, without: list[int]) -> NDArray[np.intp]:

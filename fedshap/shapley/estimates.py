@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from fedshap._intervals import student_half_width
 from fedshap._records import short_repr
 from fedshap._types import Array
 from fedshap._validation import as_level
@@ -53,7 +54,5 @@ class Estimate(_Estimate):
 
     def interval(self, level: float = 0.95) -> tuple[Array, Array]:
         """Ends of the interval that covers each single value with probability ``level``, in (0, 1), by Student's t."""
-        from scipy.special import stdtrit  # only those who ask for intervals pay for the import
-
-        half = stdtrit(self.degrees_of_freedom, 0.5 + as_level(level) / 2.0) * self.standard_errors
+        half = student_half_width(self.standard_errors, self.degrees_of_freedom, as_level(level))
         return self.values - half, self.values + half

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from fedshap._coalitions import MAX_EXACT
 from fedshap._validation import as_choice, as_instance, as_interval, short
 from fedshap.game import Game
-from fedshap.shapley import enumeration
 
 
 def choose_method(game: Game, method: str, tol: float | None = None) -> str:
     """Resolve ``"auto"`` and refuse a method that does not fit the game."""
-    small, payoff = game.n_agents <= enumeration.MAX_EXACT, game.payoff
+    small, payoff = game.n_agents <= MAX_EXACT, game.payoff
     mixed = False
     if method == "quadrature" or (method == "auto" and not (small and payoff.fitted_mixture)):
         mixed = payoff.mixture(np.zeros(game.n_agents)) is not None
@@ -24,9 +24,9 @@ def choose_method(game: Game, method: str, tol: float | None = None) -> str:
     if chosen == "quadrature" and not mixed:
         reason = f"no exponential mixture is known for {type(payoff).__name__}"
         if method == "auto":
-            reason += f", and enumeration takes at most {enumeration.MAX_EXACT} agents: it has {game.n_agents}"
+            reason += f", and enumeration takes at most {MAX_EXACT} agents: it has {game.n_agents}"
     elif chosen == "exact" and not small:
-        reason = f"exact enumeration takes at most {enumeration.MAX_EXACT} agents, and this game has {game.n_agents}"
+        reason = f"exact enumeration takes at most {MAX_EXACT} agents, and this game has {game.n_agents}"
     if reason:
         raise ValueError(
             f'method="{method}" does not fit this game: {reason}. '

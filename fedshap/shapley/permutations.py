@@ -1,6 +1,9 @@
 """Random orders of the agents: estimates of Shapley values for any payoff and any number of agents.
 
-The profiles along an order are evaluated a few megabytes at a time, so that memory grows with n and not with n^2.
+The profiles along an order are evaluated a few megabytes at a time, so that memory grows with n and not with n^2, and
+draws are summed up as they come: there may be many agents, and slopes are asked for besides surpluses. Where a game is
+nothing but values of coalitions, each of which may be dear, `fedshap.cooperative.permutations` asks for all coalitions
+of many orders at once, each once.
 """
 
 from __future__ import annotations
