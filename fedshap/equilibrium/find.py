@@ -21,6 +21,7 @@ from fedshap.equilibrium.records import ConvergenceError, Equilibrium
 from fedshap.equilibrium.steps import initial_profile, without_bound
 from fedshap.game import Game
 from fedshap.mechanisms import Mechanism, ShapleyPayment
+from fedshap.payoffs.agreement import check_slopes, check_total
 from fedshap.shapley.enumeration import MAX_EXACT
 
 EXACT_TOL = 1e-9
@@ -129,6 +130,8 @@ def find_equilibrium(
             raise ValueError(f"{name} is for sampled coalitions: give an rng as well, or leave {name} out")
     tol = EXACT_TOL if tol is None else tol
     initial = initial_profile(game, start)
+    check_total(game.payoff, initial)
+    check_slopes(game.payoff, initial)  # else the search takes long to fail
     _refuse_free_data(game, mechanism, initial)
     best = None
     for trial in _starts(game, initial, start is not None, options):
