@@ -20,10 +20,12 @@ from fedshap.equilibrium import (
     EquilibriumRange,
     SolverOptions,
     Trajectory,
+    WelfareOptimum,
     best_response_dynamics,
     equilibrium_range,
     find_equilibrium,
     regret,
+    welfare_optimum,
 )
 from fedshap.game import Game
 from fedshap.mechanisms import AccuracyShaping, CostSharing, Mechanism, NoPayment, ShapleyPayment
@@ -35,7 +37,19 @@ from fedshap.metrics import (
     reciprocity,
     unequal_treatment,
 )
-from fedshap.payoffs import CustomPayoff, LearningCurve, PACBound, Payoff, PowerLaw, RandomCoverage, RandomDiscovery
+from fedshap.payoffs import (
+    CustomPayoff,
+    FittedCurve,
+    FittedPayoff,
+    LearningCurve,
+    PACBound,
+    Payoff,
+    PowerLaw,
+    RandomCoverage,
+    RandomDiscovery,
+    fit_learning_curve,
+    fit_payoff,
+)
 from fedshap.shapley import (
     Estimate,
     aumann_shapley_values,
@@ -57,6 +71,8 @@ __all__ = [
     "Equilibrium",
     "EquilibriumRange",
     "Estimate",
+    "FittedCurve",
+    "FittedPayoff",
     "Game",
     "LearningCurve",
     "LinearCost",
@@ -73,6 +89,7 @@ __all__ = [
     "SolverOptions",
     "SumCost",
     "Trajectory",
+    "WelfareOptimum",
     "accuracy_gain",
     "aumann_shapley_values",
     "best_response_dynamics",
@@ -80,6 +97,8 @@ __all__ = [
     "data_gain",
     "equilibrium_range",
     "find_equilibrium",
+    "fit_learning_curve",
+    "fit_payoff",
     "rationality",
     "reciprocity",
     "regret",
@@ -88,6 +107,7 @@ __all__ = [
     "shapley_potential",
     "shapley_values",
     "unequal_treatment",
+    "welfare_optimum",
 ]
 
 

@@ -13,6 +13,7 @@ equilibria, and ``dynamics`` walks as the paper does.
 from fedshap.equilibrium.certificate import regret
 from fedshap.equilibrium.dynamics import Trajectory, best_response_dynamics
 from fedshap.equilibrium.find import find_equilibrium
+from fedshap.equilibrium.optimum import WelfareOptimum, welfare_optimum
 from fedshap.equilibrium.options import SolverOptions
 from fedshap.equilibrium.ranges import EquilibriumRange, equilibrium_range
 from fedshap.equilibrium.records import ConvergenceError, Equilibrium
@@ -23,8 +24,10 @@ __all__ = [
     "EquilibriumRange",
     "SolverOptions",
     "Trajectory",
+    "WelfareOptimum",
     "best_response_dynamics",
     "equilibrium_range",
     "find_equilibrium",
     "regret",
+    "welfare_optimum",
 ]

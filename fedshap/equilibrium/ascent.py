@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -114,9 +113,16 @@ def _maximise_expansion(here: Expansion, lower: PerAgent, upper: PerAgent) -> Pe
         step = np.clip((here.gradient - prices @ shared) / own, lower, upper)
         return step, prices - (shared * step).sum(axis=1)
 
-    def slope(prices: Array, direction: Array, size: float) -> float:
-        """Derivative of the dual along a direction."""
-        return float(direction @ respond(prices + size * direction)[1])
+    def slope_along(prices: Array, direction: Array) -> Callable[[float], float]:
+        """Derivative of the dual along a direction: there each agent is a number, not a row of ``shared``."""
+        net, own_part = here.gradient - prices @ shared, direction @ shared
+        start, growth = float(direction @ prices), float(direction @ direction)
+
+        def slope(size: float) -> float:
+            step = np.clip((net - size * own_part) / own, lower, upper)
+            return start + size * growth - float((own_part * step).sum())
+
+        return slope
 
     prices = np.zeros(len(shared))
     step, gap = respond(prices)
@@ -128,7 +134,7 @@ def _maximise_expansion(here: Expansion, lower: PerAgent, upper: PerAgent) -> Pe
         if np.linalg.norm(gap) <= np.linalg.norm(1e-13 * np.abs(shared) @ np.abs(step) + np.abs(inside) @ blur):
             break
         direction = np.asarray(np.linalg.solve(np.eye(len(prices)) + (inside * flexible) @ inside.T, -gap), dtype=float)
-        size = _flat_point(partial(slope, prices, direction))
+        size = _flat_point(slope_along(prices, direction))
         prices = prices + size * direction
         step, gap = respond(prices)
     return step

@@ -4,30 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedshap._scalar import FARTHEST
 from fedshap._types import Array, ArrayLike, PerAgent, Profile
-from fedshap._validation import as_instance
+from fedshap._validation import as_flag, as_instance
 from fedshap.equilibrium.few_points import BEYOND, best_deviations
 from fedshap.equilibrium.options import DEFAULT_OPTIONS, SolverOptions
+from fedshap.equilibrium.stakes import Certificate, costs_elsewhere, stakes
+from fedshap.equilibrium.whole_units import certify_whole
 from fedshap.game import Game
 from fedshap.mechanisms import Mechanism
-from fedshap.mechanisms.base import costs_of
 from fedshap.payoffs.agreement import check_gains
 
 
-class Certificate(NamedTuple):
-    """The most that any audited agent gains by deviating alone, and the size of what is at stake, in payoff units."""
-
-    regret: float
-    scale: float
-
-
-def regret(game: Game, mechanism: Mechanism, s: ArrayLike, *, agents: ArrayLike | None = None) -> float:
+def regret(
+    game: Game, mechanism: Mechanism, s: ArrayLike, *, agents: ArrayLike | None = None, integer: bool = False
+) -> float:
     """The most that any single agent gains by deviating from ``s``.
 
     Every agent's utility is searched over her interval of contributions, by values alone: a grid from 1e-9 to 1e9
@@ -48,6 +43,9 @@ def regret(game: Game, mechanism: Mechanism, s: ArrayLike, *, agents: ArrayLike 
         Contributions, shape (n,).
     agents : array_like of int, optional
         Whose deviations to search; all agents if left out.
+    integer : bool
+        Whether agents give whole units, and deviate to whole units: exact where a utility has one peak, as with concave
+        payoffs, and where nobody has more than 4096 choices; else a search.
 
     Returns
     -------
@@ -60,11 +58,13 @@ def regret(game: Game, mechanism: Mechanism, s: ArrayLike, *, agents: ArrayLike 
     >>> game = fs.Game(fs.PowerLaw(3), fs.LinearCost([0.10, 0.25, 0.40]))
     >>> round(fs.regret(game, fs.NoPayment(), [0.0, 0.0, 0.0]), 4)  # agent 0 would move to 2.1623
     0.4675
+    >>> round(fs.regret(game, fs.NoPayment(), [0, 0, 0], integer=True), 4)  # to 2: 1 - 1/3 - 0.2
+    0.4667
     """
     s = as_instance("game", game, Game).one_profile(s)
     as_instance("mechanism", mechanism, Mechanism)
     who = np.arange(game.n_agents) if agents is None else _checked_agents(agents, game.n_agents)
-    return certify(game, mechanism, s, who).regret
+    return (certify_whole if as_flag("integer", integer) else certify)(game, mechanism, s, who).regret
 
 
 def certify(
@@ -82,7 +82,7 @@ def certify(
     check_gains(game.payoff, s, who)
     gain, at_peak = (_at_few_points if mechanism.dear(game) else _on_grids)(game, mechanism, s, who, options)
     most = float(gain.max())
-    return Certificate(most, max(most, stakes(game, s), _costs_elsewhere(game, at_peak, who)))
+    return Certificate(most, max(most, stakes(game, s), costs_elsewhere(game, at_peak, who)))
 
 
 def _at_few_points(
@@ -114,17 +114,6 @@ def _on_grids(
         low = np.maximum(low, game.minimum[who, None])
         x = low + (np.where(np.isfinite(high), high, at_peak) - low) * np.linspace(0.0, 1.0, 17)
     return np.where(endless, np.inf, gain), at_peak
-
-
-def stakes(game: Game, s: Profile) -> float:
-    """The most that the data are worth to any agent, or cost her, at ``s``."""
-    costs = game.cost.values(s) - game.cost.values(np.zeros(game.n_agents))
-    return max(float(np.abs(game.payoff.gains(s)).max()), float(costs.max()))
-
-
-def _costs_elsewhere(game: Game, x: Array, who: NDArray[np.intp]) -> float:
-    """The most that going to ``x``, shape (m, 1), would cost one of some agents."""
-    return float((costs_of(game, x, who) - costs_of(game, np.zeros_like(x), who)).max())
 
 
 def _followed(

@@ -57,8 +57,8 @@ def best_response_dynamics(
 
     .. math:: s^{t+1}_i = \min\{\tau_i, \max\{0, s^t_i + \delta\, \partial_i u_i(s^t)\}\} \quad\text{for } i \in R^t
 
-    and ``s_i`` unchanged for the others, where ``R^t`` is a fresh random set of ``sample_size`` agents. Clipping is
-    what the multiplier ``mu^t`` of Eq. (9) amounts to.
+    (with her minimum in place of 0 where the game sets one) and ``s_i`` unchanged for the others, where ``R^t`` is a
+    fresh random set of ``sample_size`` agents. Clipping is what the multiplier ``mu^t`` of Eq. (9) amounts to.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def best_response_dynamics(
     residuals = np.empty(steps + 1)
     s = initial_profile(game, start)
     for t in range(steps + 1):
-        proposal = np.clip(s + step * mechanism.marginal_utilities(game, s), 0.0, game.capacity)
+        proposal = np.clip(s + step * mechanism.marginal_utilities(game, s), game.minimum, game.capacity)
         profiles[t], residuals[t] = s, np.linalg.norm(proposal - s) / step
         if moving < game.n_agents:
             chosen = generator.choice(game.n_agents, size=moving, replace=False)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fedshap._types import Array, ArrayLike, Profile, Progress, RandomSource
-from fedshap._validation import as_callable, as_choice, as_generator, as_instance, as_interval, read_only
+from fedshap._validation import as_callable, as_choice, as_flag, as_generator, as_instance, as_interval, read_only
 from fedshap.equilibrium import sampled
 from fedshap.equilibrium.ascent import maximise
 from fedshap.equilibrium.best_responses import best_responses
@@ -16,9 +16,11 @@ from fedshap.equilibrium.certificate import certify
 from fedshap.equilibrium.clearing import clear
 from fedshap.equilibrium.few_points import settle
 from fedshap.equilibrium.options import DEFAULT_OPTIONS, SolverOptions
-from fedshap.equilibrium.quasi_newton import climb
+from fedshap.equilibrium.quasi_newton import best_multiple, climb
 from fedshap.equilibrium.records import ConvergenceError, Equilibrium
+from fedshap.equilibrium.stakes import Certificate
 from fedshap.equilibrium.steps import initial_profile, without_bound
+from fedshap.equilibrium.whole_units import certify_whole, settle_whole
 from fedshap.game import Game
 from fedshap.mechanisms import Mechanism, ShapleyPayment
 from fedshap.payoffs.agreement import check_slopes, check_total
@@ -26,6 +28,11 @@ from fedshap.shapley.enumeration import MAX_EXACT
 
 EXACT_TOL = 1e-9
 """Largest regret accepted of what is not sampled, if the caller names none."""
+
+_CIRCLES = (
+    "Without a potential there need not be an equilibrium in whole units, and best responses went round in circles: "
+    'try another start, or on_failure="return" to get that point'
+)
 
 
 def find_equilibrium(
@@ -40,6 +47,7 @@ def find_equilibrium(
     rng: RandomSource | None = None,
     level: float | None = None,
     evaluations: int | None = None,
+    integer: bool = False,
 ) -> Equilibrium:
     """Find a Nash equilibrium of the game under a mechanism and certify it.
 
@@ -71,6 +79,9 @@ def find_equilibrium(
     evaluations : int, optional
         With ``rng``: the search ends where its next stage is expected to take it beyond this number of profiles at
         which the payoff is evaluated; 3e7 if left out.
+    integer : bool
+        Whether agents give whole units, 0, 1, 2, ... of what data are counted in: whole batches, say. The regret then
+        is the most that any agent gains by giving another whole number, and all agents are audited.
 
     Returns
     -------
@@ -94,6 +105,10 @@ def find_equilibrium(
     linear in the number of agents, and agents of equal cost who are indifferent share what is left to them evenly. All
     else is solved by best responses, one agent at a time, and Newton steps on the agents strictly between their bounds.
 
+    With ``integer`` that profile is rounded, and agents move to better whole numbers until nobody gains. With a
+    potential every such move raises it, so they come to an end: at a profile that no agent can improve, which need not
+    be the potential's maximiser on the grid. Without one, moves may go round in circles, and an error says so.
+
     With ``rng`` the potential of a sample of coalitions is maximised, and samples drawn afresh bound the regret; what
     exactly is bounded, and on what assumptions, `fedshap.equilibrium.sampled` says.
 
@@ -106,6 +121,9 @@ def find_equilibrium(
     >>> fair = fs.find_equilibrium(game, fs.ShapleyPayment())
     >>> fair.contributions.round(4), fair.regret < 1e-9
     (array([3.5889, 1.4472, 0.7863]), True)
+    >>> whole = fs.find_equilibrium(game, fs.ShapleyPayment(), integer=True)
+    >>> whole.contributions, whole.regret, whole.method
+    (array([4., 1., 1.]), 0.0, 'potential, whole units')
 
     Thirty agents, and nothing known but a function: coalitions are sampled.
 
@@ -120,9 +138,12 @@ def find_equilibrium(
     as_instance("options", options, SolverOptions)
     tol = None if tol is None else as_interval("tol", tol, 0.0, np.inf)
     as_choice("on_failure", on_failure, ("raise", "return"))
+    as_flag("integer", integer)
     if progress is not None:
         as_callable("progress", progress, "print")
     if rng is not None:
+        if integer:
+            raise ValueError("integer is for games whose coalitions need not be sampled: leave it or rng out")
         given = {"tol": tol, "level": level, "evaluations": evaluations}
         return _sampled(game, mechanism, start, on_failure, progress, as_generator(rng), given)
     for name, value in (("level", level), ("evaluations", evaluations)):
@@ -133,15 +154,18 @@ def find_equilibrium(
     check_total(game.payoff, initial)
     check_slopes(game.payoff, initial)  # else the search takes long to fail
     _refuse_free_data(game, mechanism, initial)
-    best = None
+    best, judged = None, _in_whole_units if integer else _certified
+    potential = mechanism.potential(game)
+    if start is None and potential is not None and mechanism.dear(game):
+        initial = best_multiple(potential, initial)
     for trial in _starts(game, initial, start is not None, options):
-        found = _certified(game, mechanism, *_solve(game, mechanism, trial, progress, options), tol, options)
+        found = judged(game, mechanism, *_solve(game, mechanism, trial, progress, options), tol, options)
         best = found if best is None or found.regret < best.regret else best
         if best.relative_regret <= tol:
             return best
     assert best is not None
     if on_failure == "raise":
-        raise ConvergenceError(best, tol)
+        raise ConvergenceError(best, tol, _CIRCLES if integer and mechanism.potential(game) is None else None)
     return best
 
 
@@ -180,6 +204,27 @@ def _certified(
     if certificate.regret > tol * certificate.scale and mechanism.dear(game):
         s = settle(game, mechanism, s, tol * certificate.scale)
         certificate = certify(game, mechanism, s, agents, options)
+    return _recorded(game, mechanism, s, certificate, len(agents), method, iterations)
+
+
+def _in_whole_units(
+    game: Game, mechanism: Mechanism, s: Profile, iterations: int, method: str, tol: float, options: SolverOptions
+) -> Equilibrium:
+    """As `_certified`, for the profile in whole units that agents move to from there."""
+    s, rounds, _ = settle_whole(game, mechanism, s, options)
+    certificate = certify_whole(game, mechanism, s, np.arange(game.n_agents))
+    return _recorded(game, mechanism, s, certificate, game.n_agents, f"{method}, whole units", iterations + rounds)
+
+
+def _recorded(
+    game: Game,
+    mechanism: Mechanism,
+    s: Profile,
+    certificate: Certificate,
+    audited: int,
+    method: str,
+    iterations: int,
+) -> Equilibrium:
     payments = mechanism.payments(game, s)  # Shapley values of a million agents: once, not again for the utilities
     return Equilibrium(
         contributions=read_only(s),
@@ -187,7 +232,7 @@ def _certified(
         utilities=read_only(game.payoff.values(s) + payments - game.costs(s)),
         regret=certificate.regret,
         scale=certificate.scale,
-        audited=len(agents),
+        audited=audited,
         method=method,
         iterations=iterations,
         concave=game.payoff.concave,

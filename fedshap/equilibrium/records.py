@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -131,6 +131,16 @@ class Equilibrium(Record):
         """
         return from_json(cls, path_or_text)
 
+    def shortfall(self, tol: float) -> str:
+        """What to say where the regret exceeds a tolerance."""
+        left = f"{self.regret:.3g}, {self.relative_regret:.2g} of the {self.scale:.3g} at stake"
+        if self.regret_bound is not None:
+            left = f"at most {self.regret_bound:.3g} with probability {self.level:g} (estimate {left})"
+        return (
+            f"no equilibrium to within tol={tol:g} was found: the best point, by {self.method}, leaves a regret "
+            f"of {left}"
+        )
+
     def __repr__(self) -> str:
         shown = {name: getattr(self, name) for name in ("n_agents", "total", "regret", "method")}
         return short_repr(self, shown)
@@ -141,23 +151,16 @@ class ConvergenceError(RuntimeError):
 
     Attributes
     ----------
-    best : Equilibrium
-        The best point found, with its regret.
+    best : Equilibrium or WelfareOptimum
+        The best point found, with its regret or its gap.
     tol : float
         The tolerance.
     """
 
-    def __init__(self, best: Equilibrium, tol: float, advice: str | None = None) -> None:
+    def __init__(self, best: Any, tol: float, advice: str | None = None) -> None:
         super().__init__(best, tol, advice)  # what it is made of again when it comes back from another process
         self.best, self.tol = best, tol
         self.advice = advice or 'Try another start, a larger tol, or on_failure="return" to get that point'
 
     def __str__(self) -> str:
-        best = self.best
-        left = f"{best.regret:.3g}, {best.relative_regret:.2g} of the {best.scale:.3g} at stake"
-        if best.regret_bound is not None:
-            left = f"at most {best.regret_bound:.3g} with probability {best.level:g} (estimate {left})"
-        return (
-            f"no equilibrium to within tol={self.tol:g} was found: the best point, by {best.method}, leaves a regret "
-            f"of {left}. {self.advice}"
-        )
+        return f"{self.best.shortfall(self.tol)}. {self.advice}"

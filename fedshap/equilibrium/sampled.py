@@ -13,11 +13,11 @@ import numpy as np
 
 from fedshap._types import Profile, Progress
 from fedshap._validation import as_count, as_level, read_only
-from fedshap.equilibrium.certificate import stakes
 from fedshap.equilibrium.reach import own_reach
 from fedshap.equilibrium.records import ConvergenceError, Equilibrium
 from fedshap.equilibrium.sampled_ascent import SampledGame
 from fedshap.equilibrium.sampled_certificate import SampledRegret, sampled_regret
+from fedshap.equilibrium.stakes import stakes
 from fedshap.game import Game
 from fedshap.shapley.sampled_potential import SampledPotential, Surplus, balanced_coalitions
 
