@@ -14,7 +14,7 @@ _STEP = 1e-5  # of the contributions
 
 
 def check_total(payoff: Payoff, s: Profile) -> None:
-    """Refuse a payoff whose `total` is not the sum of its `values` at one profile, shape (n,).
+    """Refuse a payoff whose `total`, or `total_gain`, is not that of its `values` at one profile, shape (n,).
 
     Raises
     ------
@@ -22,8 +22,13 @@ def check_total(payoff: Payoff, s: Profile) -> None:
         Naming the class and both numbers.
     """
     values, total = payoff.values(s), float(payoff.total(s))
-    if not abs(total - values.sum()) <= max(_ALIKE, 10.0 * payoff.precision) * float(np.abs(values).sum()):
+    alike, size = max(_ALIKE, 10.0 * payoff.precision), float(np.abs(values).sum())
+    if not abs(total - values.sum()) <= alike * size:
         raise _disagreement(payoff, "total", total, "values, added up,", float(values.sum()))
+    nothing, gained = payoff.values(np.zeros(payoff.n_agents)), float(payoff.total_gain(s))
+    expected, rounding = float(values.sum() - nothing.sum()), size + float(np.abs(nothing).sum())
+    if not abs(gained - expected) <= alike * abs(expected) + 8.0 * payoff.precision * rounding:
+        raise _disagreement(payoff, "total_gain", gained, "values, added up,", expected)
 
 
 def check_gains(payoff: Payoff, s: Profile, agents: Agents = None) -> None:
