@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -56,9 +55,9 @@ def test_gradient_of_the_power_law(s: list[float]) -> None:
 def test_weights_undo_what_contributions_do(weight: float) -> None:
     rng = np.random.default_rng(0)
     weights, s = rng.uniform(0.1, 1.0, (3, 3)), np.array([3.0, 1.0, 0.5])
-    for kind in ({}, {"groups": [0, 1, 2]}):
-        here = game_of(fs.PowerLaw(weights=weights, **kind))
-        there = game_of(fs.PowerLaw(weights=weights * weight, **kind))
+    for groups in (None, [0, 1, 2]):
+        here = game_of(fs.PowerLaw(weights=weights, groups=groups))
+        there = game_of(fs.PowerLaw(weights=weights * weight, groups=groups))
         assert_allclose(fs.shapley_values(there, s / weight), fs.shapley_values(here, s), rtol=1e-12)
         assert_allclose(fs.shapley_potential(there, s / weight), fs.shapley_potential(here, s), rtol=1e-12)
         assert_allclose(fs.shapley_gradient(there, s / weight) / weight, fs.shapley_gradient(here, s), rtol=1e-12)
@@ -132,6 +131,6 @@ def test_values_that_do_not_add_up_say_by_how_much() -> None:
 
 
 def test_nothing_at_all() -> None:
-    for payoff, n in itertools.product((fs.PowerLaw(3), fs.RandomDiscovery([[0.5], [0.2], [0.1]])), (1,)):
-        assert_array_equal(fs.shapley_values(game_of(payoff), [0.0] * 3 * n), np.zeros(3))
+    for payoff in (fs.PowerLaw(3), fs.RandomDiscovery([[0.5], [0.2], [0.1]])):
+        assert_array_equal(fs.shapley_values(game_of(payoff), [0.0] * 3), np.zeros(3))
         assert_array_equal(fs.aumann_shapley_values(game_of(payoff), [0.0] * 3, correction=True), np.zeros(3))

@@ -216,7 +216,7 @@ def totals_on_a_grid(game: fs.Game, mechanism: fs.Mechanism, points: int, slack:
     calm = np.ones(shape, dtype=bool)
     for i in range(n):
         calm &= utilities[..., i] >= utilities[..., i].max(axis=i, keepdims=True) - slack
-    totals = sum(np.meshgrid(*axes, indexing="ij"))
+    totals = np.sum(np.meshgrid(*axes, indexing="ij"), axis=0)
     return float(totals[calm].min()), float(totals[calm].max())
 
 
@@ -284,3 +284,14 @@ def test_gains_say_what_their_ranges_say() -> None:
         known = all(fs.equilibrium_range(game, each).guaranteed for each in (mechanism, fs.NoPayment()))
         assert fs.data_gain(game, mechanism).guaranteed == known
         assert fs.accuracy_gain(game, mechanism).guaranteed == known
+
+
+@each_of(fs.NoPayment, fs.CostSharing, fs.ShapleyPayment)
+@pytest.mark.parametrize("rates", [[0.0, 0.0], [0.0, 0.1]], ids=str)
+def test_a_price_that_underflows_is_a_price(mechanism: fs.Mechanism, rates: list[float]) -> None:
+    """``exp(-z)`` is no number from 745 on, and yet every free unit is worth something: both ends are the bound."""
+    payoff = fs.LearningCurve(lambda z: -np.expm1(-z), lambda z: np.exp(-z), 2, concave=True)
+    game = fs.Game(payoff, fs.LinearCost(rates), 1e5)
+    for end in fs.equilibrium_range(game, mechanism)[:2]:
+        assert end[0] == 1e5
+        assert rates[1] > 0.0 or end[1] == 1e5
