@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import tomllib
@@ -130,6 +131,15 @@ def test_a_full_stdout_is_told_and_the_result_kept(tmp_path):
 
 
 # ---- stopped -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def interruptions_are_heeded():
+    """A test run in the background ignores Ctrl-C, and so would every process it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
 
 STOP = "import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(60)"
 SWALLOW = f"""

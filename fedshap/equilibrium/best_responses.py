@@ -24,7 +24,7 @@ def best_responses(
     Assumes what concave payoffs guarantee: that each marginal utility changes sign at most once, from + to -.
     """
     s, sweep, drift = start, 0, np.zeros_like(start)
-    still = 1e-13 if mechanism.has_marginals else 1e-8  # differences are good to ten digits
+    still = _stillness(game, mechanism)
     for sweep in range(1, sweeps + 1):
         previous, last_drift = s, drift
         for agent in range(game.n_agents):
@@ -33,10 +33,17 @@ def best_responses(
         tell(progress, sweep, drift, s)
         if np.abs(drift).max() <= still * s.max():
             break
-        if sweep % 5 == 0:
+        if sweep % 5 == 0 and sweep < sweeps:  # what is handed over has been responded to
             s = _extrapolate(s, drift, last_drift, game)
             s = _newton_polish(game, mechanism, s) if mechanism.smooth else s
     return s, sweep
+
+
+def _stillness(game: Game, mechanism: Mechanism) -> float:
+    """Moves, relative to the largest contribution, that are rounding: of formulas, or of differences (ten digits)."""
+    if not mechanism.has_marginals:
+        return 1e-8
+    return 1e-13 if game.payoff.has_gradient and game.cost.has_derivatives else 1e-9
 
 
 def _best_response(game: Game, mechanism: Mechanism, s: Profile, agent: int) -> float:
