@@ -55,6 +55,15 @@ def test_groups_whose_data_are_worth_what_they_cost(
     assert guaranteed == isinstance(mechanism, fs.ShapleyPayment)
 
 
+def test_who_is_indifferent_may_stop_far_out() -> None:
+    game = fs.Game(straight([[0.5, 0.25], [0.25, 0.5]], [0, 0, 1]), fs.LinearCost([1.25, 1.25, 1.0]))
+    found = fs.find_equilibrium(game, fs.ShapleyPayment(), start=[1e12, 1e12, 1e12])
+    assert found.relative_regret <= 1e-9
+    gaining = fs.Game(game.payoff, fs.LinearCost([1.25 * (1.0 - 1e-9), 1.25, 1.0]))
+    with pytest.raises(ValueError, match="gains from contributing without bound"):
+        fs.find_equilibrium(gaining, fs.ShapleyPayment(), start=[1e12, 1e12, 1e12])
+
+
 @pytest.mark.parametrize("capacity", [INF, 5.0])
 def test_one_straight_curve_for_all(capacity: float) -> None:
     game = fs.Game(straight([[1.0]], [0, 0, 0]), fs.LinearCost([1.0, 1.0, 2.0]), capacity)
