@@ -24,6 +24,7 @@ from fedshap.equilibrium.steps import initial_profile, without_bound
 from fedshap.equilibrium.whole_units import certify_whole, settle_whole
 from fedshap.game import Game
 from fedshap.mechanisms import Mechanism, ShapleyPayment
+from fedshap.payoffs.agreement import check_slopes, check_total
 
 EXACT_TOL = 1e-9
 """Largest regret accepted of what is not sampled, if the caller names none."""
@@ -150,6 +151,8 @@ def find_equilibrium(
             raise ValueError(f"{name} is for sampled coalitions: give an rng as well, or leave {name} out")
     tol = EXACT_TOL if tol is None else tol
     initial = initial_profile(game, start)
+    check_total(game.payoff, initial)
+    check_slopes(game.payoff, initial)  # else the search takes long to fail
     _refuse_free_data(game, mechanism, initial)
     best, judged = None, _in_whole_units if integer else _certified
     potential = mechanism.potential(game)

@@ -13,7 +13,7 @@ from fedshap._validation import read_only
 from fedshap.equilibrium.ascent import maximise
 from fedshap.equilibrium.certificate import certify
 from fedshap.equilibrium.clearing import ends_of_markets
-from fedshap.equilibrium.find import find_equilibrium
+from fedshap.equilibrium.find import _all_that_is_free, find_equilibrium
 from fedshap.equilibrium.steps import WithoutBound
 from fedshap.game import Game
 from fedshap.mechanisms import Mechanism, Potential
@@ -102,7 +102,11 @@ def equilibrium_range(game: Game, mechanism: Mechanism, *, tol: float = 1e-9) ->
     if markets is not None:
         ends = ends_of_markets(markets, found)
         if ends is not None:
-            return EquilibriumRange(read_only(ends[0]), read_only(ends[1]), True)
+            # Where a price is too small for a number, a market clears anywhere; free data are given all the same.
+            smallest, largest = (
+                _all_that_is_free(game, mechanism, end) if np.isfinite(end).all() else end for end in ends
+            )
+            return EquilibriumRange(read_only(smallest), read_only(largest), True)
     others = _from_corners(game, mechanism, tol)
     return _sorted(
         found, others if markets is None else [*others, *_supplied(game, mechanism, markets, found, tol)], False
@@ -163,6 +167,7 @@ def _end(
         except WithoutBound as error:  # a tilt, however small, carries off who is indifferent
             endless[error.agent] = True
             continue
+        s = _all_that_is_free(game, mechanism, s)
         if _settled(game, mechanism, s, tol):
             return s
     far = np.where(endless, FARTHEST * game.units, found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedshap._types import Agents, Array, Profile
+from fedshap._types import Agents, Array, PerAgent, Profile
 from fedshap._validation import everybody
 from fedshap.payoffs.base import Payoff
 
@@ -14,7 +14,7 @@ _STEP = 1e-5  # of the contributions
 
 
 def check_total(payoff: Payoff, s: Profile) -> None:
-    """Refuse a payoff whose `total` is not the sum of its `values` at one profile, shape (n,).
+    """Refuse a payoff whose `total`, or `total_gain`, is not that of its `values` at one profile, shape (n,).
 
     Raises
     ------
@@ -22,19 +22,21 @@ def check_total(payoff: Payoff, s: Profile) -> None:
         Naming the class and both numbers.
     """
     values, total = payoff.values(s), float(payoff.total(s))
-    if not abs(total - values.sum()) <= max(_ALIKE, 10.0 * payoff.precision) * float(np.abs(values).sum()):
+    alike, rounding = max(_ALIKE, 10.0 * payoff.precision), float(_rounding(payoff, s).sum())
+    if not abs(total - values.sum()) <= alike * float(np.abs(values).sum()) + rounding:
         raise _disagreement(payoff, "total", total, "values, added up,", float(values.sum()))
+    expected = float(values.sum() - payoff.values(np.zeros(payoff.n_agents)).sum())
+    gained = float(payoff.total_gain(s))
+    if not abs(gained - expected) <= alike * abs(expected) + rounding:
+        raise _disagreement(payoff, "total_gain", gained, "values, added up,", expected)
 
 
 def check_gains(payoff: Payoff, s: Profile, agents: Agents = None) -> None:
     """Refuse a payoff whose `gains`, or `own_gains` of some agents, are not those of its `values` at one profile."""
-    who, noise = everybody(payoff.n_agents, agents), payoff.gain_noise(s)
+    who = everybody(payoff.n_agents, agents)
     values, nothing = payoff.values(s), payoff.values(np.zeros(payoff.n_agents))
     gains, own = payoff.gains(s), payoff.own_gains(s, s[who, None], who)[:, 0]
-    # Near zero a value may be a difference of larger numbers, such as 1 - 1 / (1 + z): its size elsewhere tells.
-    elsewhere = values if payoff.units is None else payoff.values(s + payoff.units)
-    sizes = np.abs(values) + np.abs(nothing) + np.abs(elsewhere)
-    rounding = 8.0 * payoff.precision * sizes + noise
+    rounding = _rounding(payoff, s)
     for name, found, expected, allowed in (
         ("gains", gains, values - nothing, rounding),
         ("own_gains", own, gains[who], rounding[who]),
@@ -43,6 +45,16 @@ def check_gains(payoff: Payoff, s: Profile, agents: Agents = None) -> None:
         if not (off <= 0.0).all():
             agent = int(np.nan_to_num(off, nan=np.inf).argmax())
             raise _disagreement(payoff, name, float(found[agent]), "values", float(expected[agent]))
+
+
+def _rounding(payoff: Payoff, s: Profile) -> PerAgent:
+    """What rounding may do to differences of `values`, shape (n,): they may be small, and be rounded as 1 is.
+
+    ``1 - 1 / (1 + x)`` near 0 is. Where payoffs bend they show how large the numbers are that they are made of.
+    """
+    bend = s if payoff.units is None else np.maximum(s, payoff.units)
+    sizes = [np.abs(payoff.values(x)) for x in (np.zeros(payoff.n_agents), s, bend)]
+    return 8.0 * payoff.precision * np.sum(sizes, axis=0)
 
 
 def check_slopes(payoff: Payoff, s: Profile) -> None:

@@ -74,14 +74,14 @@ def aumann_shapley_values(game: Game, s: ArrayLike, *, correction: bool = False)
     s, rates, linear = s / unit, form.rates * unit, form.linear * unit
     n_classes = len(linear)
     sums = np.bincount(form.classes, weights=s, minlength=n_classes)  # (C,)
-    squares = np.bincount(form.classes, weights=s**2, minlength=n_classes).astype(float)  # (C,)
-    exponents = rates @ sums
-    q, weights = _graded_rule(float(exponents.max(initial=1.0)))
-    decay = np.exp(-exponents[:, None] * q) * weights  # (r, q)
-    first = decay.sum(axis=1)
+    exponents = rates @ sums  # (r,)
+    first = np.divide(-np.expm1(-exponents), exponents, out=np.ones_like(exponents), where=exponents > 0.0)
     value = s * (linear + (form.coefficients * first) @ rates)[form.classes]
     if not correction:
         return value
+    q, weights = _graded_rule(float(exponents.max(initial=1.0)))
+    decay = np.exp(-exponents[:, None] * q) * weights  # (r, q)
+    squares = np.bincount(form.classes, weights=s**2, minlength=n_classes).astype(float)  # (C,)
     with np.errstate(over="ignore", invalid="ignore"):
         corrected = value + _correction(form.coefficients, rates, form.classes, s, squares, q, decay)
     if not np.isfinite(corrected).all():

@@ -202,8 +202,8 @@ def _contributing(s: Profile, without: list[int]) -> NDArray[np.intp]:
 
 
 def _surpluses(payoff: Payoff, s: Profile, who: NDArray[np.intp]) -> Array:
-    """Surpluses of all coalitions of some agents, shape (2^m,)."""
-    return np.concatenate([payoff.total(chunk.profiles[0]) for chunk in _coalitions(s, who)])
+    """Surpluses of all coalitions of some agents beyond that of none, shape (2^m,), with its rounding left out."""
+    return np.concatenate([payoff.total_gain(chunk.profiles[0]) for chunk in _coalitions(s, who)])
 
 
 def _moved(
@@ -217,5 +217,5 @@ def _moved(
             some = points[p : p + together]
             profiles = chunk.profiles[: len(some)]
             profiles[:, :, agents] = some[:, None, :]
-            totals[p : p + together] = payoff.total(profiles.reshape(-1, n)).reshape(-1, k)
+            totals[p : p + together] = payoff.total_gain(profiles.reshape(-1, n)).reshape(-1, k)
         yield chunk, totals

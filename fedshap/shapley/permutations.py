@@ -113,7 +113,7 @@ def coalition_averages(payoff: Payoff, s: Profile, order: Order) -> Array:
 
 def _surpluses(payoff: Payoff, s: Profile, order: Order) -> Array:
     """``A(s[first k])`` for k = 0..n, shape (n + 1,)."""
-    return np.concatenate([payoff.total(profiles) for _, profiles in _growing(s, order, smallest=0)])
+    return np.concatenate([payoff.total_gain(profiles) for _, profiles in _growing(s, order, smallest=0)])
 
 
 def _growing(s: Profile, order: Order, smallest: int) -> Iterator[tuple[Order, Array]]:

@@ -262,10 +262,9 @@ def _evaluate(
         found = _integrate(game, x, quantity.integral, tol) if quadrature else quantity.exact(game.payoff, x)
         if quantity is _VALUES:
             _check_sum(game.payoff, x, found, tol)
+        check_total(game.payoff, x)
         if quantity is _GRADIENT:
             check_slopes(game.payoff, x)
-        else:
-            check_total(game.payoff, x)
         return found
 
     rows = [at(row) for row in profile.reshape(-1, game.n_agents)]
