@@ -63,6 +63,8 @@ def _corrected(curvature: Jacobian, moved: PerAgent, fallen: PerAgent) -> Jacobi
         return curvature
     expected = curvature @ moved
     along, seen = float(moved @ expected), float(moved @ fallen)
+    if along < np.finfo(float).tiny:  # flat as far as one can see: nothing to correct
+        return curvature
     if seen < 0.2 * along:  # Powell's damping
         mixed = 0.8 * along / (along - seen)
         fallen = mixed * fallen + (1.0 - mixed) * expected
