@@ -37,7 +37,19 @@ from fedshap.metrics import (
     reciprocity,
     unequal_treatment,
 )
-from fedshap.payoffs import CustomPayoff, LearningCurve, PACBound, Payoff, PowerLaw, RandomCoverage, RandomDiscovery
+from fedshap.payoffs import (
+    CustomPayoff,
+    FittedCurve,
+    FittedPayoff,
+    LearningCurve,
+    PACBound,
+    Payoff,
+    PowerLaw,
+    RandomCoverage,
+    RandomDiscovery,
+    fit_learning_curve,
+    fit_payoff,
+)
 from fedshap.shapley import (
     Estimate,
     aumann_shapley_values,
@@ -59,6 +71,8 @@ __all__ = [
     "Equilibrium",
     "EquilibriumRange",
     "Estimate",
+    "FittedCurve",
+    "FittedPayoff",
     "Game",
     "LearningCurve",
     "LinearCost",
@@ -83,6 +97,8 @@ __all__ = [
     "data_gain",
     "equilibrium_range",
     "find_equilibrium",
+    "fit_learning_curve",
+    "fit_payoff",
     "rationality",
     "reciprocity",
     "regret",

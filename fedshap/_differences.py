@@ -65,7 +65,8 @@ def difference(
         powers = first[:, None] + np.arange(block * _BLOCK, (block + 1) * _BLOCK)
         steps: Array = anchor[:, None] * np.power(_RATIO, powers)
         more, size = _quotients(function, here, x[:, None], upper[:, None], steps, order)
-        rounding = 2e-16 * np.maximum(size, np.broadcast_to(level, x.shape)[:, None]) / steps**order
+        with np.errstate(divide="ignore"):  # steps too small for a number say nothing: their rounding has no bound
+            rounding = 2e-16 * np.maximum(size, np.broadcast_to(level, x.shape)[:, None]) / steps**order
         quotients, blur = np.hstack([quotients, more]), np.hstack([blur, rounding])
         found, since, settled = _plateau(quotients, blur, _AGREE[order])
         if settled.all():

@@ -5,23 +5,32 @@ from __future__ import annotations
 import inspect
 from abc import ABCMeta
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+_Made = TypeVar("_Made")
 _SHOWN = 8  # entries of an array that a repr writes out
 
 
 class _FixedOnceMade(ABCMeta):
     """Closes an object when its constructor, a subclass's included, is through."""
 
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+    def __call__(cls: type[_Made], *args: Any, **kwargs: Any) -> _Made:
         made = super().__call__(*args, **kwargs)
         for name, value in made.__dict__.items():
             if isinstance(value, np.ndarray) and value.flags.writeable:  # perhaps the caller's own: leave that alone
                 made.__dict__[name] = _fixed(value.copy())
         made.__dict__["_made"] = True
         return made
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """The constructor's: `inspect`, and with it ``help``, would stop at `__call__`."""
+        if cls.__init__ is object.__init__:
+            return inspect.Signature()
+        signature = inspect.signature(cls.__init__)
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
 class Record(metaclass=_FixedOnceMade):

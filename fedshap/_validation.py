@@ -226,9 +226,9 @@ def _numbers(name: str, value: Any) -> Array:
         raise ValueError(f"{name} must be plain numbers; got a tensor with a gradient: use .detach().cpu().numpy()")
     try:
         given = np.asarray(value)
-        words = given.dtype.kind == "O" and any(isinstance(x, (str, bytes, bool)) or x is None for x in given.flat)
-        if given.dtype.kind not in "iufO" and given.size or words:
-            raise TypeError("neither complex numbers nor strings nor truth values will do")
+        words = given.dtype.kind == "O" and any(isinstance(x, (str, bytes)) or x is None for x in given.flat)
+        if given.dtype.kind not in "biufO" and given.size or words:
+            raise TypeError("neither complex numbers nor strings will do")
         return np.array(given, dtype=float)
     except (TypeError, ValueError, RuntimeError) as error:  # torch raises the last for a tensor it cannot convert
         raise ValueError(f"{name} must be an array of numbers; got {short(value)}{_advice(value)}") from error
@@ -239,7 +239,7 @@ def _advice(value: Any) -> str:
     if hasattr(value, "is_cuda"):
         return ": a tensor must be on the CPU, in a precision that numpy knows: use .cpu().double()"
     kind = getattr(getattr(value, "dtype", None), "kind", "")
-    return {"c": ": take .real, if that is meant", "b": ": use .astype(float), if 0 and 1 are meant"}.get(kind, "")
+    return ": take .real, if that is meant" if kind == "c" else ""
 
 
 def _is_masked(value: object) -> bool:

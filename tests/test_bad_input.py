@@ -129,15 +129,18 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "sampling too little": (lambda: SAMPLE(permutations=29, rng=0), r"permutations .*at least 30.* got 29"),
     "half a pair": (lambda: SAMPLE(permutations=31, antithetic=True, rng=0), r"permutations must be even .*got 31"),
     "antithetic how": (lambda: SAMPLE(antithetic="yes", rng=0), r"antithetic .*True or False.* got 'yes'"),
-    "tolerance of a sample": (lambda: SAMPLE(tol=1e-3, rng=0), r"tol is for quadrature"),
-    "seed without sampling": (lambda: fs.shapley_values(BOX, np.ones(3), rng=0), r"rng is for method=\"permutation\""),
+    "tolerance of a sample": (lambda: SAMPLE(tol=1e-3, rng=0), r"tol does not apply to method=\"permutation\""),
+    "seed without sampling": (
+        lambda: fs.shapley_values(BOX, np.ones(3), rng=0),
+        r"rng does not apply to method=\"auto\"",
+    ),
     "orders without sampling": (
         lambda: fs.shapley_gradient(BOX, np.ones(3), method="exact", permutations=50),  # type: ignore[call-overload]
-        r"permutations is for method=\"permutation\" alone, and method is \"exact\"",
+        r"permutations does not apply to method=\"exact\"; got 50",
     ),
     "pairs without sampling": (
         lambda: fs.shapley_potential(BOX, np.ones(3), antithetic=False),  # type: ignore[call-overload]
-        r"antithetic is for method",
+        r"antithetic does not apply to method",
     ),
     "seed not whole": (lambda: SAMPLE(rng=0.5), r"rng .* got 0.5"),
     "seed negative": (lambda: SAMPLE(rng=-1), r"rng .* got -1"),

@@ -133,3 +133,37 @@ def test_without_a_p_matrix_totals_need_not_be_unique() -> None:
         assert fs.regret(game, fs.NoPayment(), s) < 1e-12
     assert abs(profiles[0] - profiles[1]).max() > 0.5
     assert not fs.equilibrium_range(game, fs.NoPayment()).guaranteed
+
+
+def test_more_than_twelve_groups_are_unique_if_the_symmetric_part_is_positive() -> None:
+    """Beyond twelve groups no minors are computed: a positive definite symmetric part is asked for, and found out."""
+    n = 13
+    payoffs = {
+        True: fs.PowerLaw(weights=np.eye(n) + 0.05, groups=np.repeat(np.arange(n), 2)),
+        False: fs.PowerLaw(weights=np.eye(n) + 2.0 * (1.0 - np.eye(n)), groups=np.repeat(np.arange(n), 2)),
+    }
+    for unique, payoff in payoffs.items():
+        markets = Markets.of(fs.Game(payoff, fs.LinearCost([0.1] * 2 * n)))
+        assert markets is not None
+        assert markets.unique is unique
+
+
+def test_sweeps_that_creep_are_extrapolated() -> None:
+    """Groups that nearly replace one another: 5 sweeps, which are 717 without extrapolation."""
+    payoff = fs.PowerLaw(weights=[[1.0, 0.98], [0.98, 1.0]], groups=[0, 1, 0, 1])
+    markets = fs.NoPayment().markets(fs.Game(payoff, fs.LinearCost([0.1, 0.101, 0.1, 0.101])))
+    assert markets is not None
+    cleared = clear(markets, np.ones(4))
+    assert cleared is not None
+    assert cleared[1] <= 10
+
+
+@pytest.mark.parametrize("capacity", [[np.inf, np.inf, 0.2, 5.0], [5.0, 0.2, np.inf, 0.1], [0.2, 0.3, 0.1, 9.0]])
+def test_indifferent_agents_share_evenly_up_to_their_capacities(capacity: list[float]) -> None:
+    """1/(1+S)^2 = 0.1: nobody gives more than her capacity, and those below it give the same."""
+    game = fs.Game(fs.PowerLaw(4), fs.LinearCost([0.1] * 4), capacity)
+    s = fs.find_equilibrium(game, fs.NoPayment()).contributions
+    assert_allclose(s.sum(), 10.0**0.5 - 1.0, rtol=1e-12)
+    open_ones = s < np.array(capacity)
+    assert_allclose(s[open_ones], s[open_ones].max(), rtol=1e-12)
+    assert (s[~open_ones] <= s[open_ones].max()).all()

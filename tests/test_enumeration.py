@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import fedshap as fs
-from fedshap.equilibrium.few_points import best_deviations
+from fedshap.equilibrium.few_points import best_points
 from fedshap.equilibrium.quasi_newton import _corrected, climb
 from fedshap.shapley import enumeration
 from games import brute_potential, brute_shapley, power_law
@@ -144,7 +144,7 @@ def test_few_points_find_a_peak(peak: float, at: float, unit: float) -> None:
         return np.stack([-(np.log((z[0] + 1e-7) / peak) ** 2), np.minimum(z[1], 2.0 * peak - z[1])])
 
     s, upper = unit * np.full(2, at), np.array([np.inf, 1e6 * unit])
-    gain, where = best_deviations(utilities, s, upper, unit)
+    gain, where = best_points(utilities, s, np.full(2, unit), np.zeros(2), upper)
     exact = -utilities(np.stack([s, s]).T)[:, 0] + [0.0, peak]
     assert_allclose(gain[0], exact[0], rtol=1e-3 if peak < 1e3 else 1e-2)  # the first points lie wider far off
     assert 0.8 * exact[1] <= gain[1] <= exact[1] + 1e-9 * peak

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+import fedshap as fs
 from fedshap.payoffs.exponential_sums import ExponentialSum, fit_exponential_sum
 from games import DIGITS
 
@@ -96,3 +97,12 @@ def test_completely_monotone_slopes_are_met(name: str) -> None:
 )
 def test_other_slopes_are_not_and_the_error_says_so(slope: Callable[[np.ndarray], np.ndarray]) -> None:
     assert fit_exponential_sum(slope, 10.0).error > 1e-3
+
+
+def test_a_flat_curve_is_a_sum_of_no_exponentials() -> None:
+    """A slope of zero has no error at all; one that is zero in places only is no exponential sum."""
+    assert fit_exponential_sum(np.zeros_like, 10.0).error == 0.0
+    assert fit_exponential_sum(lambda z: np.maximum(1.0 - z, 0.0), 10.0).error > 0.1
+    assert fit_exponential_sum(lambda z: np.where(z > 5.0, 1.0, 0.0), 10.0).error == np.inf
+    game = fs.Game(fs.LearningCurve(np.ones_like, np.zeros_like, 25, concave=True), fs.LinearCost([0.1] * 25))
+    assert (fs.shapley_values(game, np.ones(25)) == 0.0).all()

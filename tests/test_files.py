@@ -129,7 +129,9 @@ def test_processes_that_write_the_same_file_do_not_meet(tmp_path):
             assert len(text) == 100_000
             assert len(set(text)) == 1
             seen.add(text[0])
-    assert [process.wait() for process in processes] == [0] * 4
+    for process in processes:
+        process.communicate()
+    assert [process.returncode for process in processes] == [0] * 4
     assert len(seen) > 1
     assert os.listdir(tmp_path) == ["file"]
 

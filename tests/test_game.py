@@ -67,3 +67,13 @@ def test_games_of_one_agent() -> None:
     game = fs.Game(fs.PowerLaw(1, beta=0.5), fs.LinearCost([0.1]), capacity=4.0)
     assert_allclose(game.welfare([3.0]), 0.5 - 0.3, rtol=1e-14)
     assert game.n_agents == 1
+
+
+def test_a_minimum_may_be_the_capacity_and_no_more() -> None:
+    payoff, cost = fs.PowerLaw(3), fs.LinearCost([0.1, 0.2, 0.3])
+    game = fs.Game(payoff, cost, 2.0, minimum=[2.0, 0.0, 1.0])
+    assert_array_equal(game.minimum, [2.0, 0.0, 1.0])
+    with pytest.raises(
+        ValueError, match=r"minimum must not exceed capacity; for agent 2 it is 2.5, and she can give 2"
+    ):
+        fs.Game(payoff, cost, 2.0, minimum=[2.0, 0.0, 2.5])

@@ -45,6 +45,7 @@ ORDER = [
     "payoffs.differences",
     "payoffs.vetting",
     "payoffs.base",
+    "payoffs.agreement",
     "payoffs.curves",
     "payoffs.power_law",
     "payoffs.pac_bound",

@@ -157,3 +157,17 @@ def test_gains_over_nothing_are_undefined() -> None:
         fs.accuracy_gain(hopeless, fs.ShapleyPayment())
     head_start = fs.Game(fs.PowerLaw(3, alpha=0.5), fs.LinearCost([1.5, 2.0, 2.5]))
     assert fs.accuracy_gain(head_start, fs.NoPayment()) == 1.0
+
+
+def test_a_gain_is_guaranteed_only_if_both_ranges_are() -> None:
+    """Without a P-matrix of weights nothing is known of M^0, and a curve of the user's leaves M^Shap in doubt."""
+    sure = fs.Game(fs.PowerLaw(4), fs.LinearCost([0.10, 0.25, 0.30, 0.40]))
+    doubtful = fs.PowerLaw(weights=[[1.0, 1.2], [1.2, 1.0]], groups=[0, 0, 1, 1])
+    unknown = fs.LearningCurve(np.log1p, lambda z: 1.0 / (1.0 + z), 4)  # may be concave or not
+    for gain in (fs.data_gain, fs.accuracy_gain):
+        assert gain(sure, fs.ShapleyPayment()).guaranteed
+        assert not gain(fs.Game(doubtful, fs.LinearCost([0.1] * 4)), fs.ShapleyPayment()).guaranteed
+        assert not gain(fs.Game(unknown, fs.LinearCost([0.1] * 4)), fs.NoPayment()).guaranteed
+        found = fs.find_equilibrium(sure, fs.ShapleyPayment())
+        assert not gain(sure, fs.ShapleyPayment(), equilibrium=found).guaranteed
+        assert isinstance(gain(sure, fs.ShapleyPayment()), float)

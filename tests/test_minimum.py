@@ -32,7 +32,9 @@ def test_every_solver_keeps_to_it(mechanism, minimum) -> None:
         game = fs.Game(case.payoff, cost, CAPACITY, minimum=minimum)
         found = fs.find_equilibrium(game, mechanism)
         s = found.contributions
-        assert (s >= minimum).all() and (s <= CAPACITY).all() and found.relative_regret <= 1e-9
+        assert (s >= minimum).all()
+        assert (s <= CAPACITY).all()
+        assert found.relative_regret <= 1e-9
         if not isinstance(mechanism, fs.AccuracyShaping):
             utility = utility_of(mechanism, case.plain, own, [CAPACITY] * 3)
             assert brute_regret_above(utility, s, minimum, [CAPACITY] * 3) <= 1e-9 * max(found.scale, 1.0)
@@ -85,7 +87,8 @@ def test_ranges_keep_to_it(mechanism) -> None:
     game = fs.Game(fs.PowerLaw(3), fs.LinearCost([0.1, 0.1, 0.4]), capacity=6.0, minimum=[0.5, 0.25, 1.0])
     smallest, largest, _ = fs.equilibrium_range(game, mechanism)
     for end in (smallest, largest):
-        assert (end >= game.minimum).all() and fs.regret(game, mechanism, end) <= 1e-9
+        assert (end >= game.minimum).all()
+        assert fs.regret(game, mechanism, end) <= 1e-9
     assert smallest.sum() <= largest.sum() + 1e-9
     if isinstance(mechanism, fs.NoPayment):  # 1 / (1 + S)^2 = 0.1, shared in the two extreme ways
         total = 10.0**0.5 - 1.0

@@ -36,6 +36,7 @@ def own_cost(s):
 LAW = fs.PowerLaw(weights=np.ones((2, 2)), groups=np.arange(N) % 2)
 GAME = fs.Game(LAW, fs.LinearCost(RATES), RNG.uniform(1.0, 5.0, N))
 SHORT = fs.SolverOptions(ascent_iterations=1)
+SIZES = 2.0 ** np.arange(4, 12)
 FOUND = fs.find_equilibrium(GAME, fs.NoPayment())
 OBJECTS: dict[str, Any] = {
     "AccuracyShaping": fs.AccuracyShaping(0.1),
@@ -44,7 +45,9 @@ OBJECTS: dict[str, Any] = {
     "CustomPayoff": fs.CustomPayoff(np.sqrt, N),
     "Equilibrium": FOUND,
     "EquilibriumRange": fs.EquilibriumRange(FOUND.contributions, FOUND.contributions, True),
-    "Estimate": fs.shapley_values(GAME, np.ones(N), method="permutation", rng=0, permutations=2),
+    "Estimate": fs.shapley_values(GAME, np.ones(N), method="permutation", rng=0, permutations=30),
+    "FittedCurve": fs.fit_learning_curve(SIZES, 0.9 - 0.5 * (1.0 + 0.01 * SIZES) ** -0.7),
+    "FittedPayoff": fs.fit_payoff(SIZES[:, None] * np.ones(3), 1.0 - 1.0 / (1.0 + 0.02 * SIZES[:, None]), [0, 0, 0]),
     "Game": GAME,
     "LearningCurve": fs.LearningCurve(own_curve, own_slope, N),
     "LinearCost": GAME.cost,
@@ -58,6 +61,7 @@ OBJECTS: dict[str, Any] = {
     "ShapleyPayment": fs.ShapleyPayment(),
     "SumCost": GAME.cost + fs.PowerCost(RATES, 2.0),
     "SolverOptions": SHORT,
+    "WelfareOptimum": fs.welfare_optimum(GAME),
     "Trajectory": fs.best_response_dynamics(GAME, fs.NoPayment(), step=0.1, steps=2),
 }
 every_object = pytest.mark.parametrize("name", OBJECTS)
@@ -70,12 +74,10 @@ def federated_objects() -> dict[str, Any]:
     federation = ff.Federation(train=data, test=data, groups=[0, 0, 1])
     config = ff.TrainingConfig(rounds=1)
     runs = ff.contribution_grid([0, 4, 16], [0, 0, 1])
-    truth = fs.PowerLaw(weights=[[0.10, 0.01], [0.02, 0.20]], groups=[0, 0, 1])
     return {
         "AccuracyDrop": ff.AccuracyDrop(0, 1, 2, 3, 0.1),
         "Dataset": data[0],
         "Federation": federation,
-        "FittedPayoff": ff.fit_payoff(runs, truth.values(runs)[:, [0, 2]], [0, 0, 1]),
         "TrainingConfig": config,
         "TrainingRuns": ff.TrainingRuns(runs.astype(float), np.zeros((9, 2)), np.zeros((9, 3)), config),
         "TrainingResult": ff.TrainingResult(
@@ -187,6 +189,15 @@ def test_arrays_given_to_an_object_remain_the_callers() -> None:
     assert_array_equal(kept.shares, np.ones(3))
     with pytest.raises(ValueError, match="read-only"):
         kept.shares[0] = 2.0
+
+
+def test_signatures_are_those_of_the_constructors() -> None:
+    assert list(inspect.signature(fs.PowerLaw).parameters) == ["n_agents", "alpha", "beta", "weights", "groups"]
+    assert list(inspect.signature(fs.Trajectory).parameters) == ["contributions", "residuals"]
+    assert not inspect.signature(fs.NoPayment).parameters
+    for name in fs.__all__:
+        if inspect.isclass(each := getattr(fs, name)):
+            assert "args" not in inspect.signature(each).parameters, name
 
 
 def test_public_classes_are_records() -> None:

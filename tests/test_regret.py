@@ -259,3 +259,10 @@ def test_a_good_start_finds_the_higher_peak(mechanism: fs.Mechanism) -> None:
     found = fs.find_equilibrium(DIFFICULT["two bumps"][0], mechanism, start=[5.8, 5.9, 6.1])
     assert_allclose(found.contributions, 6.0, atol=0.01)
     assert found.regret <= 1e-9
+
+
+@pytest.mark.parametrize("agents", [[3], [0, 3], [-1], [2, 1, 7]])
+def test_agents_out_of_range_are_refused(agents: list[int]) -> None:
+    with pytest.raises(ValueError, match=r"agents must lie in 0\.\.2; got"):
+        fs.regret(THREE_AGENTS, fs.NoPayment(), [1.0, 1.0, 1.0], agents=agents)
+    assert fs.regret(THREE_AGENTS, fs.NoPayment(), [1.0, 1.0, 1.0], agents=[0, 2]) >= 0.0

@@ -160,7 +160,7 @@ def test_the_bound_holds_as_often_as_it_says_and_the_estimate_does_not(target: f
     """
     game = common(np.linspace(0.1, 0.5, 10))
     s = np.full(10, 1.0)
-    grid = deviation_grid(s, np.ones(10), game.upper)
+    grid = deviation_grid(s, np.ones(10), game.capacity)
     utilities = SHAP.deviation_utilities(game, s, np.hstack([s[:, None], grid]))
     gain = float((utilities[:, 1:] - utilities[:, :1]).max())
     runs = [judge(plain(game), s, seed, risk=0.2, target=target) for seed in range(200)]
@@ -386,7 +386,7 @@ OWN = own_game(lambda s: np.tanh(total(s)) * np.ones(N), np.linspace(0.5, 2.0, N
 
 
 def test_nothing_is_sampled_unasked() -> None:
-    with pytest.raises(ValueError, match=r"at most 20 agents, and this game has 30.*rng="):
+    with pytest.raises(ValueError, match=r"at most 20 agents: it has 30.*rng="):
         fs.find_equilibrium(OWN, SHAP)
 
 
@@ -419,7 +419,7 @@ def test_evaluations_are_counted_as_the_function_sees_them() -> None:
     game = own_game(counting, np.linspace(0.5, 2.0, N))
     before = seen
     found = fs.find_equilibrium(game, SHAP, rng=0)
-    assert 0 <= seen - before - found.evaluations <= 10  # payoffs of the record and of the scale are not counted
+    assert 0 <= seen - before - found.evaluations <= 20  # payoffs of the record and of the scale are not counted
 
 
 def test_progress_is_told_and_may_stop_the_search() -> None:

@@ -169,7 +169,10 @@ def test_no_link_between_pages_is_broken(site):
     assert broken == []
 
 
-@pytest.mark.parametrize("module", ["fedshap", "fedshap.federated"])
+PACKAGES = ["cooperative", "costs", "equilibrium", "federated", "mechanisms", "payoffs"]
+
+
+@pytest.mark.parametrize("module", ["fedshap", *(f"fedshap.{name}" for name in PACKAGES)])
 def test_the_reference_describes_every_public_name(site, module):
     soup = BeautifulSoup((site / "api.html").read_text(encoding="utf8"), "html.parser")
     described = {str(entry["id"]).rsplit(".", 1)[-1] for entry in soup.select("dl.py > dt[id]")}

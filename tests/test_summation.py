@@ -133,3 +133,40 @@ def test_equilibrium_conditions_hold_for_every_one_of_many_agents(capacity):
     assert slack[s == 0].max() <= 1e-9
     assert abs(slack[(s > 0) & (s < game.capacity)]).max() <= 1e-9
     assert slack[s == game.capacity].min(initial=np.inf) >= -1e-9
+
+
+def test_groups_of_two_equal_agents_are_counted_twice() -> None:
+    """More than 96 agents, each twice: the points' weights are all two, and not all one."""
+    halves = np.linspace(0.1, 3.0, 60)
+    s = np.repeat(halves, 2)
+    rng = np.random.default_rng(0)
+    payoff = fs.PowerLaw(weights=rng.uniform(0.0, 1.0, (60, 60)), groups=np.repeat(np.arange(60), 2))
+    surplus = mixture_of(payoff, s)
+    compressed, each = CoalitionIntegrals(surplus, s), CoalitionIntegrals(surplus, s, direct=True)
+    assert (compressed.points.weights == 2.0).all()
+    np.testing.assert_allclose(compressed.values(), each.values(), rtol=RELATIVE)
+
+
+def test_an_agent_exactly_on_a_node_is_interpolated() -> None:
+    """Chebyshev nodes of the panel of all agents; one of them sits on each."""
+    from fedshap.shapley.compression import _interpolation
+
+    nodes = 1.0 + np.cos((2.0 * np.arange(20) + 1.0) * np.pi / 40.0)
+    x = np.concatenate([[0.0, 2.0], np.linspace(0.01, 1.99, 40)])
+    found, _ = _interpolation(x, 20)
+    x = np.concatenate([x, found[3:5]])
+    again, matrix = _interpolation(x, 20)
+    np.testing.assert_allclose(again, nodes, rtol=1e-12)
+    assert matrix is not None
+    np.testing.assert_allclose(matrix @ np.exp(-again), np.exp(-x), rtol=1e-12)
+
+
+def test_what_a_million_agents_miss_does_not_add_up() -> None:
+    """Most give nothing or next to nothing: their interpolation must be exact to their own size."""
+    n = 200_000
+    rng = np.random.default_rng(0)
+    s = np.where(rng.uniform(size=n) < 0.01, rng.uniform(0.0, 5e4, n), 0.0)
+    s[: n // 4] = rng.uniform(0.0, 1e-9, n // 4)
+    payoff = fs.PowerLaw(weights=np.array([[3.0, 0.5], [0.7, 2.0]]) * 0.1 / n, groups=rng.integers(0, 2, n))
+    values = CoalitionIntegrals(mixture_of(payoff, s), s).values()
+    assert abs(values.sum() / payoff.total_gain(s) - 1.0) < 1e-13

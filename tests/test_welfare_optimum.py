@@ -46,8 +46,10 @@ def test_no_point_of_a_grid_is_better_and_a_plain_search_ends_there(case, expone
         ).fun
         for start in (0.5, 3.0)
     )
-    assert best.concave and best.relative_gap <= 1e-9
-    assert found - 1e-11 <= best.welfare and abs(best.welfare - found) <= 1e-6
+    assert best.concave
+    assert best.relative_gap <= 1e-9
+    assert found - 1e-11 <= best.welfare
+    assert abs(best.welfare - found) <= 1e-6
 
 
 def common_optimum(n, alpha, beta, rates):
@@ -56,9 +58,7 @@ def common_optimum(n, alpha, beta, rates):
 
 
 @pytest.mark.parametrize("beta", [0.3, 1.0])
-@pytest.mark.parametrize(
-    "rates", [[0.1, 0.25, 0.4], [0.2, 0.2, 0.2], [0.5, 0.2, 0.2, 0.3], [9.0, 8.0, 7.0]], ids=str
-)
+@pytest.mark.parametrize("rates", [[0.1, 0.25, 0.4], [0.2, 0.2, 0.2], [0.5, 0.2, 0.2, 0.3], [9.0, 8.0, 7.0]], ids=str)
 def test_a_common_payoff_in_closed_form(rates, beta) -> None:
     n, cost = len(rates), fs.LinearCost(rates)
     best = fs.welfare_optimum(fs.Game(fs.PowerLaw(n, alpha=0.9, beta=beta), cost))
@@ -176,8 +176,11 @@ def test_a_search_finds_the_higher_of_two_peaks_and_says_that_it_is_a_search() -
     game = fs.Game(fs.CustomPayoff(two_peaks, 3), fs.LinearCost([0.2, 0.25, 0.4]))
     best = fs.welfare_optimum(game)
     grid = max(float(game.welfare([x, 0.0, 0.0])) for x in np.linspace(0.0, 8.0, 4001))
-    assert not best.concave and best.method == "ascent from several starts"
-    assert grid <= best.welfare + 1e-12 and best.contributions[0] > 3.5 and best.relative_gap <= 1e-9
+    assert not best.concave
+    assert best.method == "ascent from several starts"
+    assert grid <= best.welfare + 1e-12
+    assert best.contributions[0] > 3.5
+    assert best.relative_gap <= 1e-9
 
 
 def test_a_kink_is_not_certified_unless_it_is_found() -> None:
@@ -233,7 +236,8 @@ def test_where_data_are_worth_what_they_cost_nothing_is_missed() -> None:
     payoff = fs.RandomDiscovery([[0.5], [0.25], [0.25]])
     slopes = payoff.total_gradient(np.zeros(3))
     best = fs.welfare_optimum(fs.Game(payoff, fs.LinearCost(slopes * np.array([1.0, 1.0 + 1e-15, 2.0]))))
-    assert best.relative_gap <= 1e-9 and best.welfare == pytest.approx(0.0, abs=1e-12)
+    assert best.relative_gap <= 1e-9
+    assert best.welfare == pytest.approx(0.0, abs=1e-12)
 
 
 def test_nobody_gives_where_data_cost_too_much() -> None:
@@ -253,7 +257,8 @@ def test_stopped_short_it_raises_with_the_best_point() -> None:
     with pytest.raises(fs.ConvergenceError, match="no welfare optimum to within tol=1e-09") as caught:
         fs.welfare_optimum(game, options=rough)
     best = caught.value.best
-    assert isinstance(best, fs.WelfareOptimum) and best.relative_gap > 1e-9
+    assert isinstance(best, fs.WelfareOptimum)
+    assert best.relative_gap > 1e-9
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
     returned = fs.welfare_optimum(game, options=rough, on_failure="return")
     assert returned.gap == best.gap
@@ -305,4 +310,5 @@ def test_a_thousand_agents() -> None:
     slope = Welfare(game).gradient(best.contributions)
     inside = (best.contributions > 0.0) & (best.contributions < 100.0)
     assert np.abs(slope[inside]).max(initial=0.0) <= 1e-9 * 0.04
-    assert (slope[best.contributions == 0.0] <= 0.0).all() and (slope[best.contributions == 100.0] >= 0.0).all()
+    assert (slope[best.contributions == 0.0] <= 0.0).all()
+    assert (slope[best.contributions == 100.0] >= 0.0).all()

@@ -14,6 +14,7 @@ from fedshap.equilibrium.steps import moved, tell, without_bound
 from fedshap.mechanisms import Potential
 from fedshap.shapley.expansion import Expansion
 
+_TIE = 1e-12  # of her marginal cost: an agent who would earn no more than so much on top of it is indifferent
 _SUSPICIOUS = 1e9  # units beyond which an agent without a capacity is asked whether she will ever stop
 
 
@@ -78,11 +79,17 @@ def maximise(
 
 
 def _refuse_without_bound(hill: _Hill, s: Profile) -> None:
-    """Somebody without a capacity who has come far, and would still go on at the end of the world, never stops."""
+    """Somebody without a capacity who has come far, and would still go on at the end of the world, never stops.
+
+    She is indifferent, and may stop anywhere, if what she would earn there is her marginal cost but for rounding.
+    """
     endless = np.where(np.isinf(hill.upper), s, 0.0)
     agent = int(endless.argmax())
-    if endless[agent] > _SUSPICIOUS and hill.expansion(moved(s, agent, FARTHEST)).gradient[agent] > 0.0:
-        raise without_bound(agent)
+    if endless[agent] > _SUSPICIOUS:
+        far = moved(s, agent, FARTHEST)
+        marginal_cost = hill.potential.game.cost.derivatives(hill.contributions(far)) * hill.units
+        if hill.expansion(far).gradient[agent] > _TIE * marginal_cost[agent]:
+            raise without_bound(agent)
 
 
 def _curvatures(here: Expansion, lower: PerAgent, upper: PerAgent) -> PerAgent:

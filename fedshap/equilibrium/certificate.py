@@ -17,6 +17,7 @@ from fedshap.equilibrium.stakes import Certificate, costs_elsewhere, stakes
 from fedshap.equilibrium.whole_units import certify_whole
 from fedshap.game import Game
 from fedshap.mechanisms import Mechanism
+from fedshap.payoffs.agreement import check_gains
 
 
 def regret(
@@ -78,6 +79,7 @@ def certify(
     At stake is the most that the data are worth to any agent, or cost her, at ``s`` or at her best deviation, or what
     she gains by it. Payoffs and costs without any data do not count: they change nothing.
     """
+    check_gains(game.payoff, s, who)
     gain, at_peak = (_at_few_points if mechanism.dear(game) else _on_grids)(game, mechanism, s, who, options)
     most = float(gain.max())
     return Certificate(most, max(most, stakes(game, s), costs_elsewhere(game, at_peak, who)))

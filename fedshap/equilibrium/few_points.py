@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -17,6 +18,7 @@ _ABROAD = 10.0 ** np.array([-9.0, -6.0, -4.0, -3.0, *(np.arange(-6, 7) / 3.0), 3
 # In units of what she gives: evenly, and closer and closer.
 _AROUND = np.array([0.25, 0.5, 0.75, 1.5, 2.0, 4.0])
 _CLOSE = np.array([0.1, 1e-2, 1e-4, 1e-7])
+_OWN = np.concatenate([_AROUND, 1.0 - _CLOSE, 1.0 + _CLOSE, [1.0, 0.0]])
 _ROUNDS = 4
 BEYOND = float(_ABROAD[-1])
 """Units of the game beyond which nobody is followed who has no capacity."""
@@ -25,17 +27,25 @@ SWEEPS = 50
 
 
 def best_deviations(game: Game, mechanism: Mechanism, s: Profile, who: NDArray[np.intp]) -> tuple[PerAgent, PerAgent]:
-    """What each of some agents gains by her best deviation from ``s``, and where she is then; both of shape (m,).
+    """What each of some agents gains by her best deviation from ``s``, and where she is then; both of shape (m,)."""
+    utilities = partial(mechanism.deviation_utilities, game, s, agents=who)
+    return best_points(utilities, s[who], game.units[who], game.minimum[who], game.capacity[who])
 
-    About forty points are looked at, on all scales and
+
+def best_points(
+    utilities: Callable[[Array], Array], s: PerAgent, units: PerAgent, lower: PerAgent, upper: PerAgent
+) -> tuple[PerAgent, PerAgent]:
+    """What each agent gains where her utility is highest, over what she has at ``s``, and where that is; (m,) both.
+
+    ``utilities`` maps contributions (m, P) to utilities (m, P). About forty points are looked at, on all scales and
     close to what she gives; then, four times, the middles on either side of the best and the top of the parabola
     through it and its neighbours. A smooth peak is found to rounding wherever one of the first points lies on its
     slopes.
     """
-    utilities = partial(mechanism.deviation_utilities, game, s, agents=who)
-    x, own = _first(game, s, who), s[who]
+    first = np.hstack([s[:, None] * _OWN, units[:, None] * _ABROAD])
+    x = np.sort(np.clip(first, lower[:, None], upper[:, None]), axis=1)
     values = utilities(x)
-    here = np.take_along_axis(values, (x == own[:, None]).argmax(axis=1)[:, None], axis=1)
+    here = np.take_along_axis(values, (x == s[:, None]).argmax(axis=1)[:, None], axis=1)
     for _ in range(_ROUNDS):
         more = _closer(x, values)
         x, values = np.hstack([x, more]), np.hstack([values, utilities(more)])
@@ -61,13 +71,6 @@ def settle(game: Game, mechanism: Mechanism, s: Profile, tol: float) -> Profile:
         if s is start:
             break
     return s
-
-
-def _first(game: Game, s: Profile, who: NDArray[np.intp]) -> Array:
-    """Contributions to look at first, (m, P), in rising order; what she gives is one of them."""
-    own = s[who, None] * np.concatenate([_AROUND, 1.0 - _CLOSE, 1.0 + _CLOSE, [1.0, 0.0]])
-    abroad = game.units[who, None] * _ABROAD
-    return np.sort(np.clip(np.hstack([own, abroad]), game.minimum[who, None], game.capacity[who, None]), axis=1)
 
 
 def _closer(x: Array, values: Array) -> Array:

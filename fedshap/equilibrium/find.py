@@ -16,7 +16,7 @@ from fedshap.equilibrium.certificate import certify
 from fedshap.equilibrium.clearing import clear
 from fedshap.equilibrium.few_points import settle
 from fedshap.equilibrium.options import DEFAULT_OPTIONS, SolverOptions
-from fedshap.equilibrium.quasi_newton import climb
+from fedshap.equilibrium.quasi_newton import best_multiple, climb
 from fedshap.equilibrium.records import ConvergenceError, Equilibrium
 from fedshap.equilibrium.stakes import Certificate
 from fedshap.equilibrium.steps import initial_profile, without_bound
@@ -152,6 +152,9 @@ def find_equilibrium(
     initial = initial_profile(game, start)
     _refuse_free_data(game, mechanism, initial)
     best, judged = None, _in_whole_units if integer else _certified
+    potential = mechanism.potential(game)
+    if start is None and potential is not None and mechanism.dear(game):
+        initial = best_multiple(potential, initial)
     for trial in _starts(game, initial, start is not None, options):
         found = judged(game, mechanism, *_solve(game, mechanism, trial, progress, options), tol, options)
         best = found if best is None or found.regret < best.regret else best

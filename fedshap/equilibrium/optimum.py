@@ -176,7 +176,7 @@ def welfare_optimum(
     as_choice("on_failure", on_failure, ("raise", "return"))
     if progress is not None:
         as_callable("progress", progress, "print")
-    everybody_gains, initial = _WholeSurplus(), initial_profile(game, None)
+    everybody_gains, initial = _WholeSurplus(), initial_profile(game, None)  # type: ignore[abstract]
     _refuse_free_data(game, everybody_gains, initial)
     welfare = Welfare(game)
     if welfare.concave is True:
@@ -208,7 +208,7 @@ def _climbed(
     welfare: Welfare, start: Profile, progress: Progress, tol: float, options: SolverOptions
 ) -> WelfareOptimum:
     """Where an ascent ends, and its certificate; where that is too large, agents move in turn and it goes on."""
-    game, mechanism = welfare.game, _WholeSurplus()
+    game, mechanism = welfare.game, _WholeSurplus()  # type: ignore[abstract]
     ascend = maximise if welfare.integrable else climb
     s, iterations = ascend(welfare, start, progress, options.ascent_iterations)
     s = _all_that_is_free(game, mechanism, s)
@@ -236,7 +236,7 @@ def _certificate(welfare: Welfare, s: Profile, options: SolverOptions) -> tuple[
     if welfare.concave is True:
         gap = _tangent_gap(welfare, s)
     else:
-        gap = certify(welfare.game, _WholeSurplus(), s, np.arange(len(s)), options).regret
+        gap = certify(welfare.game, _WholeSurplus(), s, np.arange(len(s)), options).regret  # type: ignore[abstract]
     costs = float((welfare.game.costs(s) - welfare.game.costs(np.zeros_like(s))).sum())
     return gap, max(abs(float(welfare.game.payoff.total_gain(s))), costs, gap if np.isfinite(gap) else 0.0)
 

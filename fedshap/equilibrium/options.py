@@ -37,8 +37,8 @@ class SolverOptions(Record):
     >>> import fedshap as fs
     >>> game = fs.Game(fs.PowerLaw(3), fs.LinearCost([0.10, 0.25, 0.40]))
     >>> rough = fs.SolverOptions(ascent_iterations=2)
-    >>> found = fs.find_equilibrium(game, fs.ShapleyPayment(), tol=0.1, options=rough)
-    >>> found.iterations, found.regret < 0.1
+    >>> found = fs.find_equilibrium(game, fs.ShapleyPayment(), tol=0.2, options=rough)
+    >>> found.iterations, found.relative_regret < 0.2
     (2, True)
     """
 

@@ -57,6 +57,19 @@ def climb(
     return s, iteration
 
 
+def best_multiple(potential: Potential, start: Profile) -> Profile:
+    """The multiple of a profile, by a power of two, at which the potential stops rising: values are cheap, so that
+    climbing from there saves the Hessians of the first, long steps."""
+    game = potential.game
+    best, height = start, potential.value(start)
+    for factor in (2.0, 0.5):
+        while (value := potential.value(trial := np.clip(factor * best, game.minimum, game.capacity))) > height:
+            best, height = trial, value
+            if not 1.0 / BEYOND < (best / game.units).max() < BEYOND:
+                return start  # there is no end to it, which is for the climb to say
+    return best
+
+
 def _corrected(curvature: Jacobian, moved: PerAgent, fallen: PerAgent) -> Jacobian:
     """Curvature after a BFGS update: ``curvature @ moved`` becomes ``fallen``, as far as that leaves it positive."""
     if not moved.any():

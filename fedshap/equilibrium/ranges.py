@@ -14,8 +14,10 @@ from fedshap.equilibrium.ascent import maximise
 from fedshap.equilibrium.certificate import certify
 from fedshap.equilibrium.clearing import ends_of_markets
 from fedshap.equilibrium.find import find_equilibrium
+from fedshap.equilibrium.steps import WithoutBound
 from fedshap.game import Game
 from fedshap.mechanisms import Mechanism, Potential
+from fedshap.mechanisms.markets import Markets
 from fedshap.shapley.expansion import Expansion
 from fedshap.shapley.mixtures import mixture_of
 
@@ -101,7 +103,10 @@ def equilibrium_range(game: Game, mechanism: Mechanism, *, tol: float = 1e-9) ->
         ends = ends_of_markets(markets, found)
         if ends is not None:
             return EquilibriumRange(read_only(ends[0]), read_only(ends[1]), True)
-    return _sorted(found, _from_corners(game, mechanism, tol), False)
+    others = _from_corners(game, mechanism, tol)
+    return _sorted(
+        found, others if markets is None else [*others, *_supplied(game, mechanism, markets, found, tol)], False
+    )
 
 
 def _sorted(found: Profile, others: list[Profile], guaranteed: bool) -> EquilibriumRange:
@@ -151,13 +156,43 @@ def _end(
 ) -> Profile:
     """The equilibrium furthest in a direction: maximiser of a tilted potential, as steep as leaves an equilibrium."""
     unit = float(game.cost.derivatives(found).mean())
-    agents = np.arange(game.n_agents)
+    endless = np.zeros(game.n_agents, dtype=bool)
     for tilt in unit * 10.0 ** np.arange(-3.0, -10.0, -1.0):
-        s, _ = maximise(_Tilted(potential, direction * tilt), found)
-        regret, scale = certify(game, mechanism, s, agents)
-        if regret <= tol * scale:
+        try:
+            s, _ = maximise(_Tilted(potential, direction * tilt), found)
+        except WithoutBound as error:  # a tilt, however small, carries off who is indifferent
+            endless[error.agent] = True
+            continue
+        if _settled(game, mechanism, s, tol):
             return s
+    far = np.where(endless, FARTHEST * game.units, found)
+    if endless.any() and _settled(game, mechanism, far, tol):
+        return np.where(endless, np.inf, found)
     return found
+
+
+def _settled(game: Game, mechanism: Mechanism, s: Profile, tol: float) -> bool:
+    """Whether a profile is an equilibrium."""
+    regret, scale = certify(game, mechanism, s, np.arange(game.n_agents))
+    return regret <= tol * scale
+
+
+def _supplied(game: Game, mechanism: Mechanism, markets: Markets, found: Profile, tol: float) -> list[Profile]:
+    """The least and the most that all are content to give at the prices found, as far as these are equilibria too.
+
+    They are where prices do not depend on what is given: then every agent is free to choose between the two.
+    """
+    totals = np.array([found[group.members].sum() for group in markets.groups])
+    least, most = np.zeros_like(found), np.zeros_like(found)
+    for c in markets.inhabited:
+        group = markets.groups[c]
+        least[group.members], most[group.members] = group.supply(markets.price(c, totals))
+    far = np.where(np.isinf(most), 1e6 * game.units, most)
+    return [
+        s
+        for s, near in ((least, least), (most, far))
+        if np.isfinite(near).all() and _settled(game, mechanism, near, tol)
+    ]
 
 
 def _from_corners(game: Game, mechanism: Mechanism, tol: float) -> list[Profile]:

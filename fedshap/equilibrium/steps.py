@@ -32,9 +32,26 @@ def tell(progress: Progress, iteration: int, move: Profile, s: Profile) -> None:
         progress(iteration, float(np.abs(move).max()) / largest if largest > 0.0 else 0.0)
 
 
-def without_bound(agent: int) -> ValueError:
+class WithoutBound(ValueError):
+    """Somebody wants ever more.
+
+    Attributes
+    ----------
+    agent : int
+        Who.
+    """
+
+    def __init__(self, agent: int) -> None:
+        super().__init__(agent)  # what it is made of again when it comes back from another process
+        self.agent = agent
+
+    def __str__(self) -> str:
+        return (
+            f"agent {self.agent} gains from contributing without bound: give the game a finite capacity, or the agent "
+            "a cost that outgrows her payoff"
+        )
+
+
+def without_bound(agent: int) -> WithoutBound:
     """What to say of an agent who wants ever more."""
-    return ValueError(
-        f"agent {agent} gains from contributing without bound: give the game a finite capacity, or the agent a cost "
-        "that outgrows her payoff"
-    )
+    return WithoutBound(agent)

@@ -75,7 +75,12 @@ class Markets:
         if curves is None or len(curves.weights) == game.n_agents > 1:
             return None
         members = [np.flatnonzero(curves.groups == c) for c in range(len(curves.weights))]
-        groups = (Group(who, game.cost.of(who), game.minimum[who], game.capacity[who], share) for who in members)
+        # A group without members has no costs either, and nobody asks for them.
+        costs = (game.cost.of(who) if len(who) else game.cost for who in members)
+        groups = (
+            Group(who, cost, game.minimum[who], game.capacity[who], share)
+            for who, cost in zip(members, costs, strict=True)
+        )
         units = (float(game.units[who].max(initial=0.0)) or 1.0 for who in members)
         return cls(curves, tuple(groups), tuple(units))
 

@@ -130,11 +130,6 @@ class Payoff(Record):
         """Whether derivatives are computed otherwise than by differences of values."""
         return type(self).jacobian is not Payoff.jacobian
 
-    @property
-    def scale(self) -> float:
-        """The contribution, to a power of ten, around which the surplus bends if all give the same; 1 if nowhere."""
-        return 1.0 if self._bend is None else self._bend
-
     @cached_property
     def _bend(self) -> float | None:
         return natural_scale(lambda x: self.total(np.tile(x[:, None], self.n_agents)))

@@ -174,7 +174,15 @@ class LearningCurve(Payoff):
 
     def arguments(self, s: ArrayLike) -> Array:
         """Weighted sums ``(W s)`` of each group, shape (..., T)."""
-        return self._profile(s) @ self.membership @ self.weights.T
+        s = self._profile(s)
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums = s @ self.membership @ self.weights.T
+        if not np.isfinite(sums.sum()) and not np.isfinite(sums).all():
+            raise ValueError(
+                f"weighted sums of s must not exceed {_LARGEST:.2g}, the largest number there is; those of s up to "
+                f"{s.max():g} with weights up to {self.weights.max():g} do: measure contributions in a larger unit"
+            )
+        return sums
 
     def _each(self, function: Callable[[Array], Array], s: ArrayLike) -> PerAgent:
         """A curve at every agent's weighted sum, shape (..., n)."""
@@ -222,7 +230,8 @@ class LearningCurve(Payoff):
     def mixture(self, s: Profile, tolerance: float = TOLERANCE) -> Mixture | None:
         largest = float(self.arguments(s).max())
         # Rounded up to a power of ten, so that a solver's steps share one cached rule.
-        reach = min(10.0 ** np.ceil(np.log10(max(largest, self.curve_scale))), _LARGEST)
+        power = float(np.ceil(np.log10(max(largest, self.curve_scale))))
+        reach = 10.0**power if power <= 308.0 else _LARGEST
         key = (reach, tolerance)
         if key not in self._mixtures:
             self._mixtures[key] = self._fitted_mixture(reach, tolerance)

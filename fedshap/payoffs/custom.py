@@ -84,7 +84,12 @@ class CustomPayoff(Payoff):
         self.function = function
         self.gradient = gradient
         self.vectorised = vectorised
-        self.precision = vet_payoffs(self._payoffs, None if gradient is None else self._slopes, self.n_agents)
+        vetted = vet_payoffs(self._payoffs, None if gradient is None else self._slopes, self.n_agents)
+        self.precision, vars(self)["_bend"] = vetted
+
+    @property
+    def scale(self) -> float:
+        return 1.0 if self._bend is None else self._bend
 
     @property
     def has_gradient(self) -> bool:

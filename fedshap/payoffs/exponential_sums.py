@@ -24,7 +24,8 @@ from fedshap._validation import read_only
 TOLERANCE = 1e-14
 """Relative error asked of every rule of the package unless a caller asks for less."""
 
-_NOTHING = 1e-100  # of its height: where a slope has fallen so far, the range may end
+_NOTHING = (1e-100, 1e-40)  # of its height: where a slope has fallen so far, the range may end; what is tried in turn
+_GOOD = 1e-9  # an error with which no shorter range is tried
 _FITTED = 1e18  # range up to which power laws are fitted
 _ROUNDS = 24  # of refinement: each halves the spacing, so that a rate is found to 1e-8 of itself
 
@@ -87,7 +88,18 @@ def fit_exponential_sum(
     >>> fit_exponential_sum(lambda z: 1.0 / (1.0 + z**2), 10.0).error > 0.01  # arctan: its slope is not convex
     True
     """
-    largest, unit = _range(slope, largest)
+    best = None
+    for nothing in _NOTHING:  # over a hundred decades not even one exponential is found again by least squares
+        found = _fitted(slope, *_range(slope, largest, nothing), tolerance)
+        best = found if best is None or found.error < best.error else best
+        if best.error <= max(_GOOD, tolerance):
+            break
+    assert best is not None
+    return best
+
+
+def _fitted(slope: Callable[[Array], Array], largest: float, unit: float, tolerance: float) -> ExponentialSum:
+    """The best sum on [0, largest]; where the slope has fallen to a half is the ``unit``."""
     count = int(30.0 + 16.0 * np.log1p(largest / unit))
     z, between = _arguments(largest, unit, count), _arguments(largest, unit, 3 * count + 1)
     target, check = slope(z), slope(between)
@@ -123,17 +135,17 @@ def _positive_fit(z: Array, target: Array, rates: Array) -> tuple[float, Array, 
     return float(found[0]), rates[kept], found[1:][kept]
 
 
-def _range(slope: Callable[[Array], Array], largest: float) -> tuple[float, float]:
+def _range(slope: Callable[[Array], Array], largest: float, nothing: float) -> tuple[float, float]:
     """The end of the range that matters, and where in it the slope has fallen to half of what it is at zero.
 
-    Where the slope has fallen by 100 orders of magnitude, what is left of the curve is nothing beside it.
+    Where the slope has fallen to ``nothing`` of its height, what is left of the curve is nothing beside it.
     """
     z = largest * 1.12 ** np.arange(-2400.0, 1.0)  # 118 orders of magnitude
     height = float(slope(np.zeros(1))[0])
     if height == 0.0:
         return largest, largest
     relative = slope(z) / height
-    alive, fallen = np.flatnonzero(relative > _NOTHING), np.flatnonzero(relative <= 0.5)
+    alive, fallen = np.flatnonzero(relative > nothing), np.flatnonzero(relative <= 0.5)
     end = float(z[alive[-1]]) if len(alive) and not np.isnan(relative).any() else largest
     return end, float(z[fallen[0]]) if len(fallen) else largest
 
@@ -169,8 +181,10 @@ def power_law_sum(beta: float, largest: float, tolerance: float = TOLERANCE) -> 
     rates = np.exp(logs)
     weights = spacing * beta / gamma(beta + 1.0) * np.exp(beta * logs - rates)
     z = np.append(0.0, np.geomspace(1e-3, largest, 997))
-    found = np.exp(-np.outer(z, rates)) @ (rates * weights)
-    return ExponentialSum(0.0, read_only(rates), read_only(weights), float(np.abs(found / slope(z) - 1.0).max()))
+    with np.errstate(over="ignore"):  # relative to the slope, in logarithms: far out it is too small for a number
+        logarithms = (1.0 + beta) * np.log1p(z)[:, None] - np.outer(z, rates) + np.log(rates) + np.log(weights / beta)
+    error = float(np.abs(np.exp(logarithms).sum(axis=1) - 1.0).max())
+    return ExponentialSum(0.0, read_only(rates), read_only(weights), error)
 
 
 def _arguments(largest: float, unit: float, count: int) -> Array:

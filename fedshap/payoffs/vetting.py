@@ -52,15 +52,19 @@ def row_by_row(name: str, function: Callable[[Array], Any], rows: Array, shape: 
     return answers
 
 
-def vet_payoffs(function: Callable[[Array], Any], gradient: Callable[[Array], Any] | None, n_agents: int) -> float:
+def vet_payoffs(
+    function: Callable[[Array], Any], gradient: Callable[[Array], Any] | None, n_agents: int
+) -> tuple[float, float | None]:
     """Try a payoff function of profiles in rows, and its gradient if there is one.
 
     Profiles have entries between 0.1 and 1 and, once it is known, between 0.01 and 10 times the scale of the function.
 
     Returns
     -------
-    float
+    precision : float
         Relative rounding of the function's values.
+    bend : float or None
+        Its natural scale, if it has one.
 
     Raises
     ------
@@ -76,8 +80,11 @@ def vet_payoffs(function: Callable[[Array], Any], gradient: Callable[[Array], An
     bend = natural_scale(lambda x: values(np.tile(x[:, None], n_agents)).sum(axis=1))
     profiles = pattern
     if bend is not None:
-        profiles = bend * pattern * np.resize([1.0, 10.0, 0.1], (len(pattern), 1))
-        vet("function", function, profiles)
+        scaled = bend * pattern * np.resize([1.0, 10.0, 0.1], (len(pattern), 1))
+        if _rounding(values, scaled) < ROUGHEST:
+            vet("function", function, profiles := scaled)
+        else:  # so large that the function's digits cancel: what looked like a bend is rounding
+            bend = None
     # Far from its scale the digits of a good function may cancel: at 1, if its scale is not near.
     rounding = min(_rounding(values, pattern), _rounding(values, profiles))
     precision = max(rounding, _unit_roundoff(function(profiles.copy())))
@@ -89,7 +96,7 @@ def vet_payoffs(function: Callable[[Array], Any], gradient: Callable[[Array], An
             f"function is too rough for its derivatives to be taken by differences: its values are good to a relative "
             f"{precision:.1g}, and {ROUGHEST:g} is needed. Compute in double precision, or give gradient"
         )
-    return precision
+    return precision, bend
 
 
 def _compare(given: Array, values: Callable[[Array], Array], profiles: Array, steps: Array, precision: float) -> None:

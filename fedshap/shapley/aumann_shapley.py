@@ -21,7 +21,7 @@ from fedshap.game import Game
 from fedshap.shapley.mixtures import mixture_of
 
 _NODES = 24  # of Gauss-Legendre in q on each panel
-_PANELS = 60  # halving towards zero: resolves exponents up to 2^59
+_PANELS = 60  # at least so many, halving towards zero: resolve exponents up to 2^59
 
 
 def aumann_shapley_values(game: Game, s: ArrayLike, *, correction: bool = False) -> PerAgent:
@@ -70,17 +70,26 @@ def aumann_shapley_values(game: Game, s: ArrayLike, *, correction: bool = False)
     s = as_instance("game", game, Game).one_profile(s)
     correction = as_flag("correction", correction)
     form = mixture_of(game.payoff, s)
-    n_classes = len(form.linear)
+    unit = float(s.max()) or 1.0  # squares of very large or small contributions are no numbers: measure them in this
+    s, rates, linear = s / unit, form.rates * unit, form.linear * unit
+    n_classes = len(linear)
     sums = np.bincount(form.classes, weights=s, minlength=n_classes)  # (C,)
     squares = np.bincount(form.classes, weights=s**2, minlength=n_classes).astype(float)  # (C,)
-    q, weights = _graded_rule()
-    decay = np.exp(-(form.rates @ sums)[:, None] * q) * weights  # (r, q)
+    exponents = rates @ sums
+    q, weights = _graded_rule(float(exponents.max(initial=1.0)))
+    decay = np.exp(-exponents[:, None] * q) * weights  # (r, q)
     first = decay.sum(axis=1)
-    slope = form.linear + (form.coefficients * first) @ form.rates  # (C,)
-    value = s * slope[form.classes]
-    return (
-        value + _correction(form.coefficients, form.rates, form.classes, s, squares, q, decay) if correction else value
-    )
+    value = s * (linear + (form.coefficients * first) @ rates)[form.classes]
+    if not correction:
+        return value
+    with np.errstate(over="ignore", invalid="ignore"):
+        corrected = value + _correction(form.coefficients, rates, form.classes, s, squares, q, decay)
+    if not np.isfinite(corrected).all():
+        raise ValueError(
+            f"correction is no number here: with contributions up to {unit:g} single agents fill their curves, and the "
+            "expansion is for many small ones. Leave it out, or use shapley_values"
+        )
+    return corrected
 
 
 def _correction(
@@ -100,9 +109,10 @@ def _correction(
     return s * (curved[classes] * s + third[classes])
 
 
-def _graded_rule() -> tuple[PerAgent, PerAgent]:
-    """Nodes and weights on [0, 1], panels halving towards zero, where steep exponentials live."""
+def _graded_rule(largest: float) -> tuple[PerAgent, PerAgent]:
+    """Nodes and weights on [0, 1], panels halving towards zero, where steep exponentials live, up to ``largest``."""
     x, w = np.polynomial.legendre.leggauss(_NODES)
-    edges = np.append(0.0, 0.5 ** np.arange(_PANELS - 1, -1, -1.0))
+    panels = max(_PANELS, 1 + int(np.ceil(np.log2(max(largest, 1.0)))))
+    edges = np.append(0.0, 0.5 ** np.arange(panels - 1, -1, -1.0))
     width = np.diff(edges)[:, None]
     return (edges[:-1, None] + width * (x + 1.0) / 2.0).ravel(), (width * w / 2.0).ravel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from fedshap._records import short_repr
 from fedshap._types import Array
 from fedshap._validation import as_level
 
@@ -46,6 +47,9 @@ class Estimate(_Estimate):
 
     def __getnewargs__(self) -> tuple[Array, Array, int]:  # type: ignore[override]
         return self.values, self.standard_errors, self.degrees_of_freedom
+
+    def __repr__(self) -> str:
+        return short_repr(self, self._asdict())
 
     def interval(self, level: float = 0.95) -> tuple[Array, Array]:
         """Ends of the interval that covers each single value with probability ``level``, in (0, 1), by Student's t."""

@@ -38,6 +38,7 @@ from fedshap._types import Array, ArrayLike, Jacobian, PerAgent, Profile, Random
 from fedshap._validation import as_instance
 from fedshap.game import Game
 from fedshap.payoffs import Payoff
+from fedshap.payoffs.agreement import check_slopes, check_total
 from fedshap.payoffs.exponential_sums import TOLERANCE
 from fedshap.shapley import enumeration
 from fedshap.shapley import permutations as orders
@@ -261,6 +262,10 @@ def _evaluate(
         found = _integrate(game, x, quantity.integral, tol) if quadrature else quantity.exact(game.payoff, x)
         if quantity is _VALUES:
             _check_sum(game.payoff, x, found, tol)
+        if quantity is _GRADIENT:
+            check_slopes(game.payoff, x)
+        else:
+            check_total(game.payoff, x)
         return found
 
     rows = [at(row) for row in profile.reshape(-1, game.n_agents)]

@@ -110,15 +110,15 @@ def robbins_monro(game: fs.Game, evaluations: int, step: float, seed: int) -> np
     generator, n = np.random.default_rng(seed), game.n_agents
     reach = own_reach(game, Surplus(game.payoff))
     steps = evaluations // (2 * n)
-    s, mean = np.minimum(reach / n, game.upper), np.zeros(n)
+    s, mean = np.minimum(reach / n, game.capacity), np.zeros(n)
     for t in range(steps):
         rank = generator.permutation(n)
         slopes = game.payoff.total_gradient(np.where(rank <= rank[:, None], s, 0.0)).diagonal()
         climb = (slopes - game.cost.derivatives(s)) / game.cost.derivatives(s).mean()
-        s = np.clip(s + step / (1.0 + 0.01 * t) ** 0.6 * reach * climb, 0.0, game.upper)
+        s = np.clip(s + step / (1.0 + 0.01 * t) ** 0.6 * reach * climb, 0.0, game.capacity)
         if t >= steps // 2:
             mean += s / (steps - steps // 2)
-    return np.minimum(mean, game.upper)
+    return np.minimum(mean, game.capacity)
 
 
 def fits(name: str, game: fs.Game) -> Iterator[Row]:
