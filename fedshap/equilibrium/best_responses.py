@@ -24,7 +24,8 @@ def best_responses(
     Assumes what concave payoffs guarantee: that each marginal utility changes sign at most once, from + to -.
     """
     s, sweep, drift = start, 0, np.zeros_like(start)
-    still = 1e-13 if mechanism.has_marginals else 1e-8  # differences are good to ten digits
+    # Differences are good to ten digits: of payoffs they blur where an agent stops, of utilities a little more.
+    still = (1e-13 if game.payoff.has_gradient else 1e-10) if mechanism.has_marginals else 1e-8
     for sweep in range(1, sweeps + 1):
         previous, last_drift = s, drift
         for agent in range(game.n_agents):
@@ -33,7 +34,7 @@ def best_responses(
         tell(progress, sweep, drift, s)
         if np.abs(drift).max() <= still * s.max():
             break
-        if sweep % 5 == 0:
+        if sweep % 5 == 0 and sweep < sweeps:  # what is handed over are responses
             s = _extrapolate(s, drift, last_drift, game)
             s = _newton_polish(game, mechanism, s) if mechanism.smooth else s
     return s, sweep
