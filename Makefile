@@ -60,6 +60,8 @@ benchmark: $(READY)  ## measure against other methods, and against the number of
 	$(BIN)/python -m pip install --quiet --editable '.[benchmark]'
 	$(BIN)/python tests/benchmarks/methods.py
 	$(BIN)/python tests/benchmarks/scale.py
+	$(BIN)/python tests/benchmarks/sampled.py
+	$(BIN)/python tests/benchmarks/cooperative.py
 
 lab: $(READY)  ## open the chapters in JupyterLab
 	$(BIN)/jupyter lab book

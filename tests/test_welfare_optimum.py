@@ -312,3 +312,37 @@ def test_a_thousand_agents() -> None:
     assert np.abs(slope[inside]).max(initial=0.0) <= 1e-9 * 0.04
     assert (slope[best.contributions == 0.0] <= 0.0).all()
     assert (slope[best.contributions == 100.0] >= 0.0).all()
+
+
+def test_the_mixture_of_two_planes_is_worked_out_by_hand() -> None:
+    """A common payoff ``3 S / (1 + S)``: with linear costs and no capacity, a plane bounds where it is not too steep."""
+    rates, total = np.array([0.1, 0.25, 0.4]), 30.0**0.5 - 1.0 - 1e-4
+    game = fs.Game(fs.PowerLaw(3), fs.LinearCost(rates))
+    far = 2.0 * total + game.units.sum()
+    near_slope, far_slope = 3.0 / (1.0 + total) ** 2, 3.0 / (1.0 + far) ** 2
+    above = 3.0 * far / (1.0 + far) - 3.0 * total / (1.0 + total) - far_slope * (far - total)
+    bounds = [np.inf]
+    for w in 10.0 ** np.arange(-16.0, 1.0):
+        slope = (1.0 - w) * near_slope + w * far_slope
+        if slope < 0.1:  # the first agent would then rather give nothing
+            bounds.append(w * above + (0.1 - slope) * total)
+    assert_allclose(_tangent_gap(Welfare(game), np.array([total, 0.0, 0.0])), min(bounds), rtol=1e-6)
+
+
+def test_a_slope_that_exceeds_the_cost_by_rounding_is_a_tie() -> None:
+    rates = np.array([0.1, 0.25, 0.4])
+    game = fs.Game(fs.PowerLaw(3), fs.LinearCost(rates))
+    assert _below_plane(game, np.zeros(3), rates * (1.0 + 4e-16)) == 0.0
+    assert _below_plane(game, np.zeros(3), rates * (1.0 + 1e-12)) == np.inf
+
+
+def test_of_places_that_nobody_alone_would_leave_the_best_is_taken() -> None:
+    """Data that are worth something only together: from nothing, no single agent can help."""
+
+    def together(s):
+        return (1.0 - np.exp(-((s[..., :1] * s[..., 1:2]) ** 2))) * np.ones(3)
+
+    game = fs.Game(fs.CustomPayoff(together, 3), fs.LinearCost([0.2, 0.3, 0.4]))
+    best = fs.welfare_optimum(game)
+    grid = max(float(game.welfare([x, y, 0.0])) for x in np.linspace(0, 3, 61) for y in np.linspace(0, 3, 61))
+    assert best.welfare >= grid > 1.0 > float(game.welfare(np.zeros(3)))

@@ -122,7 +122,9 @@ def test_without_a_potential_moves_may_go_round_in_circles() -> None:
     with pytest.raises(fs.ConvergenceError, match="went round in circles") as caught:
         fs.find_equilibrium(game, Chase(), integer=True)
     assert caught.value.best.regret > 1.0
-    assert fs.find_equilibrium(game, Chase(), integer=True, on_failure="return").regret > 1.0
+    returned = fs.find_equilibrium(game, Chase(), integer=True, on_failure="return")
+    assert returned.regret > 1.0
+    assert returned.iterations <= 510  # a profile that comes back ends it
 
 
 def test_a_far_peak_is_seen_where_payoffs_are_not_concave() -> None:
@@ -133,6 +135,13 @@ def test_a_far_peak_is_seen_where_payoffs_are_not_concave() -> None:
     assert_allclose(fs.regret(game, fs.NoPayment(), [0, 0, 0], integer=True), gain, rtol=1e-12)
     found = fs.find_equilibrium(game, fs.NoPayment(), integer=True, start=[30.0, 0.0, 0.0])
     assert_array_equal(found.contributions, [40.0, 0.0, 0.0])
+
+
+def test_a_peak_between_steps_is_seen_where_payoffs_are_not_concave() -> None:
+    """Totals from 40 to 42 are of use, and no others: steps of 1, 2, 4, ... from 0 pass by."""
+    payoff = fs.CustomPayoff(lambda s: 1.0 * (np.abs(s.sum(axis=-1, keepdims=True) - 41.0) < 1.5) * np.ones(3), 3)
+    game = fs.Game(payoff, fs.LinearCost([0.01, 0.03, 0.05]), capacity=50.0)
+    assert_allclose(fs.regret(game, fs.NoPayment(), [0, 0, 0], integer=True), 1.0 - 0.4, rtol=1e-12)
 
 
 @pytest.mark.parametrize("best", [0, 1, 2, 3, 30, 1000, 12345])
