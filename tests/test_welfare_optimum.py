@@ -315,7 +315,7 @@ def test_a_thousand_agents() -> None:
 
 
 def test_the_mixture_of_two_planes_is_worked_out_by_hand() -> None:
-    """A common payoff ``3 S / (1 + S)``: with linear costs and no capacity, a plane bounds where it is not too steep."""
+    """A common payoff ``3 S / (1 + S)``: with linear costs and no capacity, a plane bounds where it is not steep."""
     rates, total = np.array([0.1, 0.25, 0.4]), 30.0**0.5 - 1.0 - 1e-4
     game = fs.Game(fs.PowerLaw(3), fs.LinearCost(rates))
     far = 2.0 * total + game.units.sum()
