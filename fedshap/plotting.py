@@ -20,7 +20,9 @@ from matplotlib.axes import Axes
 from fedshap._types import Array
 from fedshap._validation import as_array, as_instance
 from fedshap.equilibrium import Equilibrium
+from fedshap.game import Game
 from fedshap.mechanisms import AccuracyShaping, CostSharing, Mechanism, NoPayment, ShapleyPayment
+from fedshap.shapley import shapley_potential
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -213,3 +215,63 @@ def check_table(rows: Sequence[tuple[str, int, float, float]]) -> pd.DataFrame:
         for case, draws, tolerance, worst in rows
     ]
     return pd.DataFrame(shown, columns=["case", "draws", "tolerance", "worst"])
+
+
+def bound_table(cases: Mapping[str, Array]) -> pd.DataFrame:
+    """The table of a chapter's inequalities: how often each was tried, and how close it came to being attained.
+
+    Parameters
+    ----------
+    cases : mapping of str to Array
+        For each inequality the ratios of what is bounded to its bound, shape (tried,): 1 is attained, more violates.
+
+    Examples
+    --------
+    >>> print(bound_table({"budget": [0.2, 0.5, 1.0], "rate": [0.1, 0.3, 0.98]}).to_string(index=False))
+    inequality  tried typical closest violated
+        budget      3    0.50  1.0000        0
+          rate      3    0.30  0.9800        0
+    """
+    import pandas as pd
+
+    rows = []
+    for case, ratios in cases.items():
+        found = as_array(f"the ratios of {case!r}", ratios)
+        if found.ndim != 1 or found.size == 0:
+            raise ValueError(f"the ratios of {case!r} must have shape (tried,) with at least one; got {found.shape}")
+        closest, violated = found.max(), int((found > 1 + 1e-9).sum())
+        rows.append((case, found.size, f"{np.median(found):.2f}", f"{closest:.4f}", violated))
+    return pd.DataFrame(rows, columns=["inequality", "tried", "typical", "closest", "violated"])
+
+
+def plot_dynamics(game: Game, paths: Mapping[str, Array], *, reach: Sequence[float], ax: Axes | None = None) -> Axes:
+    """Paths of the dynamics of two agents on the level lines of the potential of M^Shap.
+
+    Parameters
+    ----------
+    game : Game
+        A game of two agents. Capacities within ``reach`` are drawn as walls.
+    paths : mapping of str to Array
+        Name and contributions of each path, shape (steps + 1, 2).
+    reach : sequence of two floats
+        How far the axes go, > 0.
+    ax : Axes, optional
+        Where to draw; the current axes if left out.
+    """
+    if game.n_agents != 2 or len(reach) != 2:
+        raise ValueError(f"the picture has two axes: game and reach must be of 2 agents; got {game.n_agents}, {reach}")
+    ax = ax or plt.gca()
+    axes = [np.linspace(0.0, min(far, cap), 61) for far, cap in zip(reach, game.capacity, strict=True)]
+    s = np.stack(np.meshgrid(*axes), axis=-1)
+    height = shapley_potential(game, s) - game.costs(s).sum(axis=-1)
+    levels = height.max() - np.ptp(height) * np.linspace(1.0, 0.0, 15) ** 2
+    ax.contour(axes[0], axes[1], height, levels, colors=colour(ShapleyPayment()), alpha=0.45, linewidths=1.0)
+    for (name, path), look in zip(paths.items(), ("-", "--", ":"), strict=False):
+        x, y = as_array(f"the path {name!r}", path).T
+        ax.plot(x, y, look, color=INK if look == "-" else _STYLE[AccuracyShaping][1], label=name)
+        ax.plot(x[-1], y[-1], marker(ShapleyPayment()), color=ACCENT)
+    for line, cap, far in zip((ax.axvline, ax.axhline), game.capacity, reach, strict=True):
+        if cap < far:
+            line(cap, color="#BBBBBB", linewidth=6, zorder=0.5)
+    ax.set(xlim=(0.0, reach[0]), ylim=(0.0, reach[1]))
+    return ax

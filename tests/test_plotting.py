@@ -103,3 +103,30 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
 def test_refused_by_name(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         call()
+
+
+def test_bounds_are_counted_where_they_are_attained_and_where_they_fail() -> None:
+    table = plotting.bound_table({"sharp": np.array([0.5, 1.0]), "wrong": np.array([0.2, 1.0 + 1e-6])})
+    assert table["closest"].tolist() == ["1.0000", "1.0000"]
+    assert table["violated"].tolist() == [0, 1]
+    assert table["tried"].tolist() == [2, 2]
+    for ratios in (np.array([]), np.array([np.nan]), np.ones((1, 1))):
+        with pytest.raises(ValueError, match="the ratios of 'empty'"):
+            plotting.bound_table({"empty": ratios})
+
+
+def test_paths_of_the_dynamics_lie_on_the_hill_they_climb() -> None:
+    from matplotlib.figure import Figure
+
+    game = fs.Game(fs.PowerLaw(2), fs.LinearCost([0.10, 0.25]), capacity=[2.0, 6.0])
+    path = fs.best_response_dynamics(game, fs.ShapleyPayment(), step=1.0, steps=200, start=[0.2, 2.6]).contributions
+    ax = plotting.plot_dynamics(game, {"both": path}, reach=(4.0, 3.0), ax=Figure().add_subplot())
+    drawn, end, wall = ax.lines
+    assert np.array_equal(np.array(drawn.get_xydata()), path)
+    assert np.allclose(end.get_xydata(), fs.find_equilibrium(game, fs.ShapleyPayment()).contributions, atol=1e-6)
+    assert set(wall.get_xdata()) == {2.0}  # only Ada's capacity is within reach
+    ada, bea, both = (game.surplus(s) for s in ([2.0, 0.0], [0.0, 1.25], [2.0, 1.25]))
+    top = (ada + bea + both) / 2 - 0.10 * 2.0 - 0.25 * 1.25  # the potential by hand, near its maximum
+    assert ax.collections[0].levels.max() == pytest.approx(top, abs=2e-3)  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="of 2 agents; got 3"):
+        plotting.plot_dynamics(THREE_AGENTS, {}, reach=(1.0, 1.0))
