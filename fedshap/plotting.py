@@ -17,7 +17,7 @@ import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
 
-from fedshap._types import Array
+from fedshap._types import Array, ArrayLike
 from fedshap._validation import as_array, as_instance
 from fedshap.equilibrium import Equilibrium
 from fedshap.game import Game
@@ -217,7 +217,7 @@ def check_table(rows: Sequence[tuple[str, int, float, float]]) -> pd.DataFrame:
     return pd.DataFrame(shown, columns=["case", "draws", "tolerance", "worst"])
 
 
-def bound_table(cases: Mapping[str, Array]) -> pd.DataFrame:
+def bound_table(cases: Mapping[str, ArrayLike]) -> pd.DataFrame:
     """The table of a chapter's inequalities: how often each was tried, and how close it came to being attained.
 
     Parameters
