@@ -431,3 +431,61 @@ def test_lemma_4_5_step_reaches_the_equilibrium_of_the_experiment():
     M = 30 * 31 / 2 * 2 * np.max(games.APPENDIX_E["mnist"]) ** 2
     path = fs.best_response_dynamics(game, FAIR, step=1 / M, steps=500, start=np.ones(30))
     assert (path.final == 100.0).all()
+
+
+# ---- games without a potential -----------------------------------------------------------------------------
+
+
+def cot(n: int) -> float:
+    return 1 / np.tan(np.pi / (2 * n))
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_lemma_pick(n):
+    """Every skew-symmetric matrix of signs, and random entries between: norm at most cot(pi/2n), and attained."""
+    above = list(itertools.combinations(range(n), 2))
+    norms = []
+    for signs in itertools.product((-1.0, 1.0), repeat=len(above)):
+        K = np.zeros((n, n))
+        for (i, j), sign in zip(above, signs, strict=True):
+            K[i, j], K[j, i] = sign, -sign
+        norms.append(np.linalg.norm(K, 2))
+    assert max(norms) == pytest.approx(cot(n))
+    rng = np.random.default_rng(n)
+    for _ in range(200):
+        K = np.triu(rng.uniform(-1, 1, (n, n)), 1)
+        assert np.linalg.norm(K - K.T, 2) <= cot(n) + 1e-12
+
+
+@draws
+@given(seeds)
+def test_thm_skew_rate(seed):
+    """M' = L cot(pi/2n) + sqrt(lambda n L) for nL: every step of every such Jacobian contracts by the promised rate."""
+    rng = np.random.default_rng(seed)
+    n, L = int(rng.integers(2, 8)), float(rng.uniform(0.5, 2))
+    v, K = rng.uniform(-1, 1, n), np.triu(rng.choice([-1.0, 1.0], (n, n)), 1)
+    lam = L * 10 ** rng.uniform(-4, -0.3)
+    G = -lam * np.eye(n) - rng.uniform(0, 1) * (L - lam) * np.outer(v, v)
+    room = (L - np.abs(G)).min() if seed % 2 else L - lam
+    G = G + room * (K - K.T)
+    if np.abs(G).max() > L:
+        G = -lam * np.eye(n) + L * (K - K.T)
+    assert np.abs(G).max() <= L * (1 + 1e-12)
+    low = -np.linalg.eigvalsh((G + G.T) / 2).max()
+    M = L * cot(n) + np.sqrt(low * n * L)
+    assert np.linalg.norm(np.eye(n) + low / M**2 * G, 2) ** 2 <= 1 - low**2 / M**2 + 1e-12
+    if low < 1e-3 * L / n:
+        assert n == 2 or M < 0.75 * n * L  # what the theorem is worth where curvature is weak
+
+
+def test_thm_strong_concavity_without_payments_needs_linear_costs():
+    """A common payoff of the total under M^0: singular with linear costs, regular with costs s^2."""
+    curvature = -2 * (1 + 3.0) ** -3
+    assert abs(np.linalg.det(np.full((3, 3), curvature))) < 1e-15
+    assert np.linalg.eigvalsh(np.full((3, 3), curvature) - 2 * np.eye(3)).max() <= -2 + 1e-12
+
+
+def test_thm_4_4_the_printed_claim_in_numbers():
+    """n = 3, k = 2, T = 1: at most 0.99979 is claimed and 1.00057 happens."""
+    assert 1 - 1 / (3 * 23) ** 2 == pytest.approx(0.99979, abs=5e-6)
+    assert 1 + 38864 / 68001363 == pytest.approx(1.00057, abs=5e-6)

@@ -439,3 +439,20 @@ def test_sum_of_solo_optima(seed):
     x, s = law.inverse(rates), solved(seed)
     assert (s >= x - 1e-6 * (1 + x)).all()
     assert s.sum() / x.max() >= x.sum() / x.max() * (1 - 1e-9)
+
+
+def test_thm_data_range_equal_costs_needs_capacities():
+    """Equal costs 0.1, capacities inf, .001, .001: the data gain is 2.07, less than the three of the old wording."""
+    law, rates, capacity = Law(), np.full(3, 0.1), np.array([np.inf, 0.001, 0.001])
+    gain = equilibrium(law, rates, capacity).sum() / float(law.inverse(0.1))
+    assert gain == pytest.approx(2.07, abs=5e-3)
+    assert 3**0.5 < gain < 3
+
+
+def test_thm_4_9_attained_if_the_others_can_give_nothing():
+    """Costs of 0.1 throughout, far below the threshold, but capacities of zero: the sharp (i) is an equality."""
+    law, least = Law(), 0.1
+    base = float(law.inverse(least))
+    alone = np.array([3**0.5 * (1 + base) - 1, 0.0, 0.0])
+    certified(law, np.full(3, least), alone, np.array([np.inf, 0.0, 0.0]))
+    assert alone.sum() / base == pytest.approx(3**0.5 + (3**0.5 - 1) / base)

@@ -402,3 +402,60 @@ def test_thm_names_diminishing_returns_are_not_enough():
 
     assert by_orders(cubic, 3 * [THIRD])[0] == Fraction(2, 3)
     assert sum(by_orders(cubic, [SIXTH, SIXTH, THIRD, THIRD])[:2]) == Fraction(35, 54)
+
+
+# ---- the headlines of the chapter ------------------------------------------------------------------------------
+
+
+def test_thm_joining_headline_needs_a_worthless_untrained_model():
+    """"Nobody falls below what she has alone" with a(0) = 1/10: Cleo, at a cost of 3, has 0 inside and 1/10 outside."""
+    game = fs.Game(fs.PowerLaw(3, alpha=0.9), fs.LinearCost([0.10, 0.25, 3.0]))
+    s = fs.find_equilibrium(game, SHAP).contributions
+    plain = games.power_law(np.ones((3, 3)), alpha=0.9)
+    assert s[2] == 0.0
+    assert games.brute_shapley(plain, s.tolist(), 2) == 0.0 < plain([0.0, 0.0, 0.0])[2]
+
+
+def test_thm_joining_needs_the_condition_at_every_contribution():
+    """Less than her own at her solo optimum alone: a_1 = min(x, 1), cost x/2, a nth of A jumps to 2 at 2. She gains."""
+    quarters = [Fraction(k, 4) for k in range(13)]
+    own = [min(x, ONE) - x / 2 for x in quarters]
+    average = [min(x, Fraction(99, 100)) if x < 2 else Fraction(2) for x in quarters]
+    solo = quarters[own.index(max(own))]
+    assert (solo, max(own)) == (ONE, HALF)
+    assert average[quarters.index(solo)] < min(solo, ONE)
+    assert max(a - x / 2 for a, x in zip(average, quarters, strict=True)) == ONE > max(own)
+
+
+def test_prop_groups_ada_at_the_door():
+    """Bea and Cleo, at 0.25 and 0.40, have .478 and .221 as a pair and .420 and .210 with Ada, at 0.10."""
+    utilities = []
+    for rates in ([0.25, 0.40], [0.10, 0.25, 0.40]):
+        n = len(rates)
+        s = fs.find_equilibrium(fs.Game(fs.PowerLaw(n), fs.LinearCost(rates)), SHAP).contributions.tolist()
+        plain = games.power_law(np.ones((n, n)))
+        utilities.append([games.brute_shapley(plain, s, i) - rates[i] * s[i] for i in range(n)])
+    assert utilities[0] == pytest.approx([0.478, 0.221], abs=5e-4)
+    assert utilities[1] == pytest.approx([0.894, 0.420, 0.210], abs=5e-4)
+
+
+def test_prop_groups_the_dearer_the_newcomer_the_better():
+    """Two incumbents at 0.5: their utility rises with the newcomer's cost, up to one who gives nothing and pays."""
+    costs = (0.005, 0.1, 0.27, 0.5, 0.9, 1.2, 1.6)
+    found = [fs.find_equilibrium(fs.Game(fs.PowerLaw(3), fs.LinearCost([0.5, 0.5, c])), SHAP) for c in costs]
+    assert (np.diff([e.utilities[0] for e in found]) > 0).all()
+    assert found[-1].contributions[2] == 0.0
+    assert found[-1].payments[2] < -0.6
+
+
+@pytest.mark.parametrize(("names", "bea", "cleo"), [(2, 0.251, 0.104), (4, 0.110, 0.026)])
+def test_thm_names_two_names_leave_bea_more_than_half(names, bea, cleo):
+    """Ada's names choose for themselves: with two of them Bea keeps more than half of her 0.420, with four less."""
+    weights = np.zeros((2 + names, 2 + names))
+    weights[:3] = 1.0
+    rates = [0.10, 0.25, 0.40] + [0.10] * (names - 1)
+    s = fs.find_equilibrium(fs.Game(fs.PowerLaw(weights=weights), fs.LinearCost(rates)), SHAP).contributions.tolist()
+    plain = games.power_law(weights)
+    left = [games.brute_shapley(plain, s, i) - rates[i] * s[i] for i in (1, 2)]
+    assert left == pytest.approx([bea, cleo], abs=5e-4)
+    assert (left[0] > 0.420 / 2) == (names == 2)

@@ -320,3 +320,84 @@ def test_surplus_burning():
     assert errors[1] < errors[0] / 5
     assert errors[2] < 0.005
     assert equal_agents(10000)[0] == pytest.approx(3, abs=2e-3)
+
+
+# ---- what no mechanism can do, and what a fixed price keeps ----------------------------------------------------------
+
+
+@draws
+@given(whole_games())
+def test_cor_pareto_of_every_profile(drawn):
+    """The two implications: as much from everybody is no more welfare, and more welfare is less from somebody."""
+    table, costs = drawn
+    u, welfare = utilities(table, costs)
+    for star in (s for s in PROFILES if six_regret(u, s) <= 0):
+        for s in PROFILES:
+            if all(a >= b for a, b in zip(s, star, strict=True)):
+                assert welfare[s] <= welfare[star]
+            if welfare[s] > welfare[star]:
+                assert any(a < b for a, b in zip(s, star, strict=True))
+
+
+def test_cor_pareto_as_printed_fails_at_a_tie():
+    """A surplus of 2 per data point and a cost of 2: (1, 1, 1) is above the equilibrium (0, 0, 0), with equal welfare."""
+    table = {s: 2 * sum(s) for s in PROFILES}
+    u, welfare = utilities(table, [[0, 2, 4]] * 3)
+    assert six_regret(u, (0, 0, 0)) == 0
+    assert welfare[1, 1, 1] == welfare[0, 0, 0]  # not <, as implication 1 has it, and >= does not prevent it
+
+
+def test_thm_4_8_says_nothing_of_totals():
+    """Ada with ten thousand scans: more in total and more welfare than at the equilibrium; and Bea gives less."""
+    star = fs.find_equilibrium(games.THREE_AGENTS, SHAP).contributions
+    cost = np.array([0.10, 0.25, 0.40])
+    welfare = lambda s: 3 * (1 - 1 / (1 + sum(s))) - cost @ s  # noqa: E731
+    assert sum(star) < 5.83 < 10
+    assert welfare(star) == pytest.approx(1.525, abs=5e-4)
+    assert welfare(np.array([10.0, 0, 0])) > 1.72
+
+
+def kept(n, rate, slope=lambda m: (1 + m) ** -2.0, payoff=lambda m: 1 - 1 / (1 + m), best=None):
+    """Contribution of each of n equal agents, and welfare over the best, from the one equation."""
+    k = np.arange(1, n + 1)
+    x = brentq(lambda x: slope(k * x).sum() - rate, 1e-12, 100 / rate, xtol=1e-15)
+    top = (n**0.5 - rate**0.5) ** 2 if best is None else best
+    return x, (n * payoff(n * x) - n * rate * x) / top
+
+
+def test_thm_fixed_price_limit():
+    """A data point costs 0.1 for every n: W / optimum is .91 .80 .74 .705 .667, and tends to .663, not to 0."""
+    shares = [kept(n, 0.1)[1] for n in (3, 10, 30, 100, 10_000)]
+    assert shares == pytest.approx([0.912, 0.801, 0.742, 0.705, 0.667], abs=1e-3)
+    x = brentq(lambda x: float(mp.zeta(2, 1 + 1 / mp.mpf(x))) / x**2 - 0.1, 1, 10)
+    assert 1 - 0.1 * x == pytest.approx(0.6626, abs=1e-4)
+    assert min(shares) > 1 - 0.1 * x  # "a large federation loses its surplus" is wrong at a fixed price
+    assert kept(1_000_000, 0.1)[1] == pytest.approx(1 - 0.1 * x, abs=1e-3)
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.3, 5.0])
+def test_thm_fixed_price_of_any_payoff(rate):
+    """1 - e^-m: sum_k e^-kx = gamma at x = log(1 + 1/gamma), in closed form; the best is n - gamma (1 + log(n/gamma))."""
+    n = 200_000
+    best = n - rate * (1 + np.log(n / rate))
+    x, share = kept(n, rate, lambda m: np.exp(-m), lambda m: 1 - np.exp(-m), best)
+    assert x == pytest.approx(np.log1p(1 / rate), rel=1e-4)
+    assert share == pytest.approx(1 - rate * np.log1p(1 / rate), abs=1e-3)
+
+
+def test_thm_fixed_price_of_the_package():
+    """The equation against the package's equilibrium and optimum, which know nothing of the symmetry."""
+    for n in (3, 10, 30):
+        game = fs.Game(fs.PowerLaw(n), fs.LinearCost(np.full(n, 0.1)))
+        found = fs.find_equilibrium(game, SHAP)
+        x, share = kept(n, 0.1)
+        assert found.total == pytest.approx(n * x, rel=1e-8)
+        reached = float(game.welfare(found.contributions)) / fs.welfare_optimum(game).welfare
+        assert reached == pytest.approx(share, rel=1e-6)
+
+
+def test_surplus_burning_the_cap_of_the_figure_does_not_bind_for_two():
+    """Cost n/4, capacity 1.5/n: two agents give 0.729 each, below 0.75, and keep .915; three would give more."""
+    (two, share), (three, _) = equal_agents(2), equal_agents(3)
+    assert (two, share) == (pytest.approx(1.458, abs=1e-3), pytest.approx(0.915, abs=1e-3))
+    assert two < 1.5 < three
