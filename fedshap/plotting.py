@@ -227,10 +227,9 @@ def bound_table(cases: Mapping[str, ArrayLike]) -> pd.DataFrame:
 
     Examples
     --------
-    >>> print(bound_table({"budget": [0.2, 0.5, 1.0], "rate": [0.1, 0.3, 0.98]}).to_string(index=False))
-    inequality  tried typical closest violated
-        budget      3    0.50  1.0000        0
-          rate      3    0.30  0.9800        0
+    >>> table = bound_table({"budget": [0.2, 0.5, 1.0], "rate": [0.1, 0.3, 0.98]})
+    >>> table.index.to_list(), table["closest"].to_list(), table["violated"].to_list()
+    (['budget', 'rate'], ['1.0000', '0.9800'], [0, 0])
     """
     import pandas as pd
 
@@ -241,7 +240,7 @@ def bound_table(cases: Mapping[str, ArrayLike]) -> pd.DataFrame:
             raise ValueError(f"the ratios of {case!r} must have shape (tried,) with at least one; got {found.shape}")
         closest, violated = found.max(), int((found > 1 + 1e-9).sum())
         rows.append((case, found.size, f"{np.median(found):.2f}", f"{closest:.4f}", violated))
-    return pd.DataFrame(rows, columns=["inequality", "tried", "typical", "closest", "violated"])
+    return pd.DataFrame(rows, columns=["inequality", "tried", "typical", "closest", "violated"]).set_index("inequality")
 
 
 def plot_dynamics(game: Game, paths: Mapping[str, Array], *, reach: Sequence[float], ax: Axes | None = None) -> Axes:

@@ -65,7 +65,9 @@ def test_a_chapter_is_stored_as_it_was_run(chapter):
     assert problems(notebook) == []
 
 
-@pytest.mark.parametrize("chapter", [each for each in CHAPTERS if "06" <= each.stem[:2] <= "99"], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "chapter", [each for each in CHAPTERS if "06" <= each.stem[:2] <= "99"], ids=lambda path: path.stem
+)
 def test_a_chapter_is_short_and_shows_short_cells(chapter):
     """At most 30 cells; code longer than 15 lines is folded; three kinds of exercises."""
     cells = nbformat.read(chapter, as_version=4).cells

@@ -124,7 +124,7 @@ def test_paths_of_the_dynamics_lie_on_the_hill_they_climb() -> None:
     drawn, end, wall = ax.lines
     assert np.array_equal(np.array(drawn.get_xydata()), path)
     assert np.allclose(end.get_xydata(), fs.find_equilibrium(game, fs.ShapleyPayment()).contributions, atol=1e-6)
-    assert np.all(wall.get_xdata() == 2.0)  # only Ada's capacity is within reach
+    assert list(np.atleast_1d(wall.get_xdata())) == [2.0, 2.0]  # only Ada's capacity is within reach
     ada, bea, both = (game.surplus(s) for s in ([2.0, 0.0], [0.0, 1.25], [2.0, 1.25]))
     top = (ada + bea + both) / 2 - 0.10 * 2.0 - 0.25 * 1.25  # the potential by hand, near its maximum
     assert ax.collections[0].levels.max() == pytest.approx(top, abs=2e-3)  # type: ignore[attr-defined]

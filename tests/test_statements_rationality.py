@@ -408,7 +408,7 @@ def test_thm_names_diminishing_returns_are_not_enough():
 
 
 def test_thm_joining_headline_needs_a_worthless_untrained_model():
-    """"Nobody falls below what she has alone" with a(0) = 1/10: Cleo, at a cost of 3, has 0 inside and 1/10 outside."""
+    """The old headline with a(0) = 1/10: Cleo, at a cost of 3, has 0 inside and 1/10 outside."""
     game = fs.Game(fs.PowerLaw(3, alpha=0.9), fs.LinearCost([0.10, 0.25, 3.0]))
     s = fs.find_equilibrium(game, SHAP).contributions
     plain = games.power_law(np.ones((3, 3)), alpha=0.9)

@@ -1,4 +1,4 @@
-"""Every inequality of chapters 6 to 9 where it is attained, or nearly: with the bound times 0.9 it must be seen to fail.
+"""Every inequality of chapters 6 to 9 where it is attained, or nearly: with the bound times 0.9 it must fail.
 
 Each case is an instance worked out beforehand. It returns what is bounded and its bound, so that the statement says
 ``quantity <= bound``; a rate is the other way round, the promised decrease and the true one. Nothing here calls the

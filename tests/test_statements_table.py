@@ -275,7 +275,9 @@ def test_the_verdict_on_table_1_quotes_the_stored_results():
     note = record_of(TABLE, "Table 1")["note"]
     regrets = [largest_regret("mnist", mechanism) for mechanism in ("M0", "MShap")]
     gains = [mean_gain(name) for name in ("mnist", "fashion-mnist", "cifar10")]
-    printed = [f"{results_of(n)['printed']['table_1']['data_gain'][2]:g}" for n in ("mnist", "fashion-mnist", "cifar10")]
+    printed = [
+        f"{results_of(n)['printed']['table_1']['data_gain'][2]:g}" for n in ("mnist", "fashion-mnist", "cifar10")
+    ]
     for text in (note, words_of("14")):
         assert [x for x in (*regrets, *gains, *printed) if x not in text] == []
     for chapter in ("06", "13"):

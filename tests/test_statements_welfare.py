@@ -340,7 +340,7 @@ def test_cor_pareto_of_every_profile(drawn):
 
 
 def test_cor_pareto_as_printed_fails_at_a_tie():
-    """A surplus of 2 per data point and a cost of 2: (1, 1, 1) is above the equilibrium (0, 0, 0), with equal welfare."""
+    """A surplus of 2 per data point at a cost of 2: (1, 1, 1) is above the equilibrium 0, with equal welfare."""
     table = {s: 2 * sum(s) for s in PROFILES}
     u, welfare = utilities(table, [[0, 2, 4]] * 3)
     assert six_regret(u, (0, 0, 0)) == 0
@@ -377,7 +377,7 @@ def test_thm_fixed_price_limit():
 
 @pytest.mark.parametrize("rate", [0.01, 0.3, 5.0])
 def test_thm_fixed_price_of_any_payoff(rate):
-    """1 - e^-m: sum_k e^-kx = gamma at x = log(1 + 1/gamma), in closed form; the best is n - gamma (1 + log(n/gamma))."""
+    """1 - e^-m: sum_k e^-kx = gamma at x = log(1 + 1/gamma); the best is n - gamma (1 + log(n/gamma))."""
     n = 200_000
     best = n - rate * (1 + np.log(n / rate))
     x, share = kept(n, rate, lambda m: np.exp(-m), lambda m: 1 - np.exp(-m), best)
