@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import numpy as np
@@ -107,6 +106,8 @@ def as_choice(name: str, value: object, allowed: Sequence[str]) -> str:
     """Check that ``value`` is one of a few words; a near miss is answered with the word that was meant."""
     if isinstance(value, str) and value in allowed:
         return value
+    from difflib import get_close_matches  # for an error alone
+
     known = ", ".join(f'"{word}"' for word in allowed[:-1]) + f' or "{allowed[-1]}"'
     near = get_close_matches(value.lower(), allowed, n=1) if isinstance(value, str) else []
     raise ValueError(f"{name} must be {known}; got {short(value)}" + "".join(f': did you mean "{w}"?' for w in near))
@@ -130,6 +131,8 @@ def as_instance(name: str, value: object, kind: type[T], such_as: str = "") -> T
     """Check that ``value`` is an object of a class; a class, or its name, is answered with how to make one."""
     if isinstance(value, kind):
         return value
+    from difflib import get_close_matches
+
     hint, article = "", "an" if kind.__name__[0] in "AEIOU" else "a"
     if isinstance(value, type) and issubclass(value, kind):
         hint = f": that is the class, {value.__name__}() is an object of it"

@@ -306,10 +306,17 @@ MECHANISMS = (fs.NoPayment(), fs.CostSharing(0.6), fs.ShapleyPayment(), fs.Accur
 """Every mechanism of the package, each with the parameter that the tests play it with."""
 
 
-def each_of(*kinds: type[fs.Mechanism]) -> pytest.MarkDecorator:
-    """Run a test once for each of these kinds of `MECHANISMS`, with the kind's name as its id."""
-    chosen = [mechanism for mechanism in MECHANISMS if isinstance(mechanism, kinds)]
-    return pytest.mark.parametrize("mechanism", chosen, ids=lambda mechanism: type(mechanism).__name__)
+def each_of(*kinds: type[fs.Mechanism], slow: tuple[type[fs.Mechanism], ...] = ()) -> pytest.MarkDecorator:
+    """Run a test once for each of these kinds of `MECHANISMS`, with the kind's name as its id.
+
+    For the ``slow`` ones it takes more than a second, and is left out by ``--unit``.
+    """
+    chosen = [
+        pytest.param(mechanism, id=type(mechanism).__name__, marks=[pytest.mark.slow] * isinstance(mechanism, slow))
+        for mechanism in MECHANISMS
+        if isinstance(mechanism, kinds)
+    ]
+    return pytest.mark.parametrize("mechanism", chosen)
 
 
 every_mechanism = each_of(fs.Mechanism)

@@ -287,6 +287,7 @@ def test_a_flat_piece_gives_the_whole_interval_of_totals() -> None:
     assert_allclose([smallest.sum(), largest.sum()], [0.0, 1.0], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_gains_say_what_their_ranges_say() -> None:
     for mechanism in MECHANISMS:
         game = fs.Game(fs.PowerLaw(3), fs.LinearCost([0.1, 0.25, 0.4]))

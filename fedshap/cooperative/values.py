@@ -108,8 +108,8 @@ def shapley(values: Values, n_players: int | None = None, **options: Unpack[Opti
 
     >>> votes = np.arange(40) % 4 + 1.0
     >>> wins = lambda members: 2 * members @ votes > votes.sum()
-    >>> found = cooperative.shapley(wins, 40, vectorised=True, tol=0.002, rng=0)
-    >>> bool(found.standard_errors.max() <= 0.002), round(abs(found.budget_gap), 12)
+    >>> found = cooperative.shapley(wins, 40, vectorised=True, tol=0.005, rng=0)
+    >>> bool(found.standard_errors.max() <= 0.005), round(abs(found.budget_gap), 12)
     (True, 0.0)
 
     References
