@@ -71,10 +71,11 @@ def as_profile(name: str, value: ArrayLike, n_agents: int) -> Array:
     return array
 
 
-def as_interval(name: str, value: float, low: float, high: float, *, closed_low: bool = False) -> float:
-    """Check that ``value`` is one number in (low, high], or in [low, high] with ``closed_low``."""
-    opening = "[" if closed_low else "("
-    allowed = f"{opening}{low:g}, {high:g}{']' if np.isfinite(high) else ')'}"
+def as_interval(
+    name: str, value: float, low: float, high: float, *, closed_low: bool = False, open_high: bool = False
+) -> float:
+    """Check that ``value`` is one finite number in (low, high]; either end may be told to be the other way."""
+    allowed = f"{'[' if closed_low else '('}{low:g}, {high:g}{')' if open_high or np.isinf(high) else ']'}"
     try:
         if np.ndim(value) or isinstance(value, (bool, np.bool_, str, bytes)) or _is_masked(value):
             raise TypeError("no number")
@@ -82,17 +83,15 @@ def as_interval(name: str, value: float, low: float, high: float, *, closed_low:
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{name} must be a number in {allowed}; got {short(value)}") from error
     above = number >= low if closed_low else number > low
-    if not (above and number <= high and np.isfinite(number)):
+    below = number < high if open_high else number <= high
+    if not (above and below and np.isfinite(number)):
         raise ValueError(f"{name} must lie in {allowed}; got {number:g}")
     return number
 
 
 def as_level(level: float) -> float:
-    """Check the probability with which an interval is to cover, in (0, 1)."""
-    level = as_interval("level", level, 0.0, 1.0)
-    if level == 1.0:
-        raise ValueError("level must be below 1: no sample makes certain; got 1")
-    return level
+    """Check the probability with which an interval is to cover, in (0, 1): no sample makes certain."""
+    return as_interval("level", level, 0.0, 1.0, open_high=True)
 
 
 def as_count(name: str, value: int, *, minimum: int = 1) -> int:
