@@ -26,8 +26,14 @@ import fedshap as fs
 DIGITS = 50
 Plain = Callable[[Sequence[Any]], list[Any]]  # contributions -> payoffs, in plain arithmetic
 
-properties = hypothesis.settings(derandomize=True, max_examples=40, deadline=None, database=None)
-"""Settings of every property test: the same examples on every run."""
+
+def examples(most: int) -> hypothesis.settings:
+    """Settings of a property test: the same examples on every run, and with ``--unit`` fewer of them (`conftest`)."""
+    count = min(most, hypothesis.settings.default.max_examples)
+    return hypothesis.settings(derandomize=True, max_examples=count, deadline=None, database=None)
+
+
+properties = examples(40)
 
 
 @dataclass(frozen=True)
