@@ -62,6 +62,7 @@ benchmark: $(READY)  ## measure against other methods, and against the number of
 	$(BIN)/python tests/benchmarks/scale.py
 	$(BIN)/python tests/benchmarks/sampled.py
 	$(BIN)/python tests/benchmarks/cooperative.py
+	$(BIN)/python tests/benchmarks/custom.py
 
 lab: $(READY)  ## open the chapters in JupyterLab
 	$(BIN)/jupyter lab book

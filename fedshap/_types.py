@@ -29,8 +29,8 @@ Order: TypeAlias = NDArray[np.intp]
 Agents: TypeAlias = NDArray[np.intp] | None
 """Some agents, shape (m,); None stands for all of them, in order."""
 
-RandomSource: TypeAlias = int | np.random.Generator
-"""A seed or a generator: the only ways randomness enters the package."""
+RandomSource: TypeAlias = "int | np.random.Generator"
+"""A seed or a generator: the only ways randomness enters the package. Quoted, numpy.random can wait to be imported."""
 
 Progress: TypeAlias = Callable[[int, float], object] | None
 """Told the number of each iteration of a solver and its largest move relative to the largest contribution."""

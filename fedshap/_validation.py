@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import numpy as np
@@ -72,10 +71,11 @@ def as_profile(name: str, value: ArrayLike, n_agents: int) -> Array:
     return array
 
 
-def as_interval(name: str, value: float, low: float, high: float, *, closed_low: bool = False) -> float:
-    """Check that ``value`` is one number in (low, high], or in [low, high] with ``closed_low``."""
-    opening = "[" if closed_low else "("
-    allowed = f"{opening}{low:g}, {high:g}{']' if np.isfinite(high) else ')'}"
+def as_interval(
+    name: str, value: float, low: float, high: float, *, closed_low: bool = False, open_high: bool = False
+) -> float:
+    """Check that ``value`` is one finite number in (low, high]; either end may be told to be the other way."""
+    allowed = f"{'[' if closed_low else '('}{low:g}, {high:g}{')' if open_high or np.isinf(high) else ']'}"
     try:
         if np.ndim(value) or isinstance(value, (bool, np.bool_, str, bytes)) or _is_masked(value):
             raise TypeError("no number")
@@ -83,17 +83,15 @@ def as_interval(name: str, value: float, low: float, high: float, *, closed_low:
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{name} must be a number in {allowed}; got {short(value)}") from error
     above = number >= low if closed_low else number > low
-    if not (above and number <= high and np.isfinite(number)):
+    below = number < high if open_high else number <= high
+    if not (above and below and np.isfinite(number)):
         raise ValueError(f"{name} must lie in {allowed}; got {number:g}")
     return number
 
 
 def as_level(level: float) -> float:
-    """Check the probability with which an interval is to cover, in (0, 1)."""
-    level = as_interval("level", level, 0.0, 1.0)
-    if level == 1.0:
-        raise ValueError("level must be below 1: no sample makes certain; got 1")
-    return level
+    """Check the probability with which an interval is to cover, in (0, 1): no sample makes certain."""
+    return as_interval("level", level, 0.0, 1.0, open_high=True)
 
 
 def as_count(name: str, value: int, *, minimum: int = 1) -> int:
@@ -107,6 +105,8 @@ def as_choice(name: str, value: object, allowed: Sequence[str]) -> str:
     """Check that ``value`` is one of a few words; a near miss is answered with the word that was meant."""
     if isinstance(value, str) and value in allowed:
         return value
+    from difflib import get_close_matches  # for an error alone
+
     known = ", ".join(f'"{word}"' for word in allowed[:-1]) + f' or "{allowed[-1]}"'
     near = get_close_matches(value.lower(), allowed, n=1) if isinstance(value, str) else []
     raise ValueError(f"{name} must be {known}; got {short(value)}" + "".join(f': did you mean "{w}"?' for w in near))
@@ -130,6 +130,8 @@ def as_instance(name: str, value: object, kind: type[T], such_as: str = "") -> T
     """Check that ``value`` is an object of a class; a class, or its name, is answered with how to make one."""
     if isinstance(value, kind):
         return value
+    from difflib import get_close_matches
+
     hint, article = "", "an" if kind.__name__[0] in "AEIOU" else "a"
     if isinstance(value, type) and issubclass(value, kind):
         hint = f": that is the class, {value.__name__}() is an object of it"

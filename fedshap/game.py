@@ -86,8 +86,11 @@ class Game(Record):
         return read_only(2.0 ** np.floor(np.log2(np.minimum(units, self.capacity))))
 
     def _break_even(self) -> PerAgent:
-        """Along the diagonal, where each agent's marginal cost first exceeds what her data add; 1 if it never does."""
-        units = np.ones(self.n_agents)
+        """Along the diagonal, where each agent's marginal cost first exceeds what her data add.
+
+        Where it never does, or does from the start, the largest of the others' says how data are counted, if any does.
+        """
+        units = np.zeros(self.n_agents)
         behind = np.zeros(self.n_agents, dtype=bool)
         for t in _LADDER:
             with np.errstate(all="ignore"):
@@ -95,7 +98,7 @@ class Game(Record):
                 ahead = self.cost.derivatives(s) > self.payoff.total_gradient(s)
             units[behind & ahead] = t
             behind = ~ahead
-        return units
+        return np.where(units > 0.0, units, units.max() or 1.0)
 
     def profile(self, s: ArrayLike, *, name: str = "s") -> Profile:
         """Check ``s`` as contributions of this game, shape (..., n), within the capacities; return a copy."""

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,6 +27,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """With ``--unit`` fewer examples of each property, too: see `games.examples`."""
+    hypothesis.settings.register_profile("all", max_examples=200)
+    hypothesis.settings.register_profile("unit", max_examples=15)
+    hypothesis.settings.load_profile("unit" if config.option.unit else "all")
     if config.option.unit:
         config.option.doctest_ignore_import_errors = True
 

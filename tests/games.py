@@ -26,8 +26,14 @@ import fedshap as fs
 DIGITS = 50
 Plain = Callable[[Sequence[Any]], list[Any]]  # contributions -> payoffs, in plain arithmetic
 
-properties = hypothesis.settings(derandomize=True, max_examples=40, deadline=None, database=None)
-"""Settings of every property test: the same examples on every run."""
+
+def examples(most: int) -> hypothesis.settings:
+    """Settings of a property test: the same examples on every run, and with ``--unit`` fewer of them (`conftest`)."""
+    count = min(most, hypothesis.settings.default.max_examples)
+    return hypothesis.settings(derandomize=True, max_examples=count, deadline=None, database=None)
+
+
+properties = examples(40)
 
 
 @dataclass(frozen=True)
@@ -306,10 +312,17 @@ MECHANISMS = (fs.NoPayment(), fs.CostSharing(0.6), fs.ShapleyPayment(), fs.Accur
 """Every mechanism of the package, each with the parameter that the tests play it with."""
 
 
-def each_of(*kinds: type[fs.Mechanism]) -> pytest.MarkDecorator:
-    """Run a test once for each of these kinds of `MECHANISMS`, with the kind's name as its id."""
-    chosen = [mechanism for mechanism in MECHANISMS if isinstance(mechanism, kinds)]
-    return pytest.mark.parametrize("mechanism", chosen, ids=lambda mechanism: type(mechanism).__name__)
+def each_of(*kinds: type[fs.Mechanism], slow: tuple[type[fs.Mechanism], ...] = ()) -> pytest.MarkDecorator:
+    """Run a test once for each of these kinds of `MECHANISMS`, with the kind's name as its id.
+
+    For the ``slow`` ones it takes more than a second, and is left out by ``--unit``.
+    """
+    chosen = [
+        pytest.param(mechanism, id=type(mechanism).__name__, marks=[pytest.mark.slow] * isinstance(mechanism, slow))
+        for mechanism in MECHANISMS
+        if isinstance(mechanism, kinds)
+    ]
+    return pytest.mark.parametrize("mechanism", chosen)
 
 
 every_mechanism = each_of(fs.Mechanism)

@@ -111,6 +111,7 @@ def last(*arguments):
     assert sorted(each.name for each in path.parent.iterdir()) == sorted([left, "run.safetensors"])
 
 
+@pytest.mark.slow
 def test_two_processes_with_one_checkpoint_do_not_meet(tmp_path, whole):
     path = tmp_path / "run.safetensors"
     children = [start_child(path) for _ in range(2)]

@@ -98,7 +98,9 @@ def test_what_is_no_command_is_refused(arguments, message, capsys):
 
 
 @posix
-@pytest.mark.parametrize("closed", ["2>&-", "1>&-", "1>&- 2>&-"])
+@pytest.mark.parametrize(
+    "closed", [pytest.param("2>&-", marks=pytest.mark.slow), pytest.param("1>&-", marks=pytest.mark.slow), "1>&- 2>&-"]
+)
 def test_closed_streams_are_no_obstacle(closed, tmp_path):
     command = f'"{sys.executable}" -m fedshap {" ".join(UNTRAINED)} --out "{tmp_path}" {closed}'
     assert subprocess.run(["sh", "-c", command], cwd=ROOT, timeout=120).returncode == 0
@@ -175,6 +177,7 @@ def test_a_program_that_imports_the_package_keeps_its_signals(program):
     assert run.stdout == "True\n"
 
 
+@pytest.mark.slow
 @posix
 def test_once_loaded_an_interruption_is_an_exception_again(tmp_path):
     """So that a training run in progress puts its things in order."""

@@ -18,6 +18,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from fedshap import cooperative
+from fedshap._files import claimed
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = np.random.default_rng(3).exponential(1.0, 25)
@@ -318,3 +319,21 @@ def test_what_has_not_begun_when_one_fails_is_called_off() -> None:
     with ThreadPoolExecutor(1) as executor, pytest.raises(RuntimeError, match="out of memory"):
         cooperative.shapley(breaking, 8, executor=executor)
     assert len(asked) < 250
+
+
+def test_one_at_a_time_works_with_a_cache(tmp_path: Path) -> None:
+    path = tmp_path / "values.jsonl"
+    lock = tmp_path / ".values.jsonl.lock"
+    with (
+        claimed(lock, "the same"),
+        pytest.raises(BlockingIOError, match=rf"process {os.getpid()} .* at work on {path}"),
+    ):
+        cooperative.shapley(accuracy, 4, cache=path)
+    assert not path.exists()
+    cooperative.shapley(accuracy, 4, cache=path)
+    lock.write_text("process 1 on earth")  # left behind by one that was killed: no claim
+    cooperative.shapley(accuracy, 4, cache=path)
+    assert [each.name for each in tmp_path.iterdir()] == ["values.jsonl"]
+    with pytest.raises(ValueError, match="cache applies to a function"):
+        cooperative.shapley([0.0, 1.0], cache=tmp_path / "new" / "values.jsonl")  # type: ignore[call-arg]
+    assert not (tmp_path / "new").exists()

@@ -22,7 +22,7 @@ def test_identical_agents_have_a_continuum_of_equilibria_without_payments() -> N
     assert fs.regret(game, fs.NoPayment(), [1.5, 0.5, 2.0]) < 1e-15
 
 
-@every_mechanism
+@each_of(fs.Mechanism, slow=(fs.AccuracyShaping,))
 def test_hopeless_costs_mean_no_contribution(mechanism: fs.Mechanism) -> None:
     game = fs.Game(fs.PowerLaw(3), fs.LinearCost([5.0, 6.0, 20.0]))
     assert_array_equal(fs.find_equilibrium(game, mechanism).contributions, np.zeros(3))

@@ -192,6 +192,7 @@ def test_single_precision_has_derivatives_to_four_digits() -> None:
             assert_allclose(payoff.jacobian(s), exact.jacobian(s), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_single_precision_is_enough_for_an_equilibrium_of_its_precision() -> None:
     rates = [0.10, 0.25, 0.40]
     payoff = fs.CustomPayoff(lambda s: (1 - 1 / (1 + s @ np.ones((3, 3)))).astype(np.float32), 3)

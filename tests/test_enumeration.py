@@ -122,7 +122,7 @@ DEAR = {
 }
 
 
-@pytest.mark.parametrize("name", DEAR)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "kinked")) for name in DEAR])
 def test_payoffs_that_are_hard_on_newton(name: str) -> None:
     function, rate = DEAR[name]
     rates = rate * np.linspace(0.8, 1.2, 9)

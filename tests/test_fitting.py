@@ -488,7 +488,7 @@ def test_fit_refuses_point_weights(point_weights, message):
     [
         (([1.0],), r"contributions must have shape \(\.\.\., 6\)"),
         ((-np.ones(6),), "contributions must be at least 0"),
-        ((np.ones(6), 1.0), r"level must lie in \(0, 1\]; got 1"),
+        ((np.ones(6), 1.0), r"level must lie in \(0, 1\); got 1"),
         ((np.ones(6), -0.1), "level must lie in"),
     ],
 )

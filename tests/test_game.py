@@ -77,3 +77,14 @@ def test_a_minimum_may_be_the_capacity_and_no_more() -> None:
         ValueError, match=r"minimum must not exceed capacity; for agent 2 it is 2.5, and she can give 2"
     ):
         fs.Game(payoff, cost, 2.0, minimum=[2.0, 0.0, 2.5])
+
+
+@pytest.mark.parametrize("data", [1e-12, 1.0, 1e12])
+def test_whoever_never_breaks_even_measures_in_the_units_of_the_others(data: float) -> None:
+    """Straight payoffs have no scale; costs have, but not hers whose first unit already costs more than it adds."""
+    payoff = fs.RandomDiscovery([[0.5], [0.25], [0.25]])
+    game = fs.Game(payoff, fs.PowerCost([0.4 / data, 0.1 / data, 0.0], 2.0) + fs.LinearCost([0.1, 0.1, 0.9]))
+    assert game.units[2] == game.units[:2].max()
+    assert (0.01 * data <= game.units).all()
+    assert (game.units <= 100.0 * data).all()
+    assert_array_equal(fs.Game(payoff, fs.LinearCost([0.9] * 3)).units, 1.0)

@@ -71,6 +71,9 @@ def test_reciprocity_counts_the_worst_agent() -> None:
 def test_reciprocity_refuses_data_that_do_harm() -> None:
     with pytest.raises(ValueError, match=r"non-negative Shapley values; agent 1 has -0.2"):
         fs.reciprocity(NEGATIVE, fs.NoPayment(), [1.0, 2.0, 0.5])
+    mixed = fs.Game(fs.CustomPayoff(lambda s: 1.0 + s * [1.0, -0.1, 0.5], 3), NEGATIVE.cost)
+    with pytest.raises(ValueError, match=r"non-negative Shapley values; agent 1 has -0.2"):
+        fs.reciprocity(mixed, fs.NoPayment(), [1.0, 2.0, 0.5])
 
 
 def test_reciprocity_of_a_share_lost_in_rounding_is_no_harm() -> None:

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fedshap as fs
-from games import THREE_AGENTS, brute_regret, every_mechanism, linear_cost, power_law, random_cases
+from games import THREE_AGENTS, brute_regret, each_of, every_mechanism, linear_cost, power_law, random_cases
 
 
 class ByPayments(fs.Mechanism):
@@ -146,7 +146,7 @@ def test_answers_do_not_depend_on_the_unit_of_data(exponent: int) -> None:
 # ---- the object decides ------------------------------------------------------------------------------------------
 
 
-@every_mechanism
+@each_of(fs.Mechanism, slow=(fs.ShapleyPayment,))
 @pytest.mark.parametrize("method", ["payments", "received"])
 def test_a_subclass_that_changes_the_payments_changes_the_game(mechanism: fs.Mechanism, method: str) -> None:
     kind = type(mechanism)

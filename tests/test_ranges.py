@@ -64,6 +64,55 @@ def test_who_is_indifferent_may_stop_far_out() -> None:
         fs.find_equilibrium(gaining, fs.ShapleyPayment(), start=[1e12, 1e12, 1e12])
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["derivative", "values alone"])
+@pytest.mark.parametrize("capacity", [INF, 0.25])
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e5, 1e9])
+def test_a_marginal_cost_that_is_flat_for_a_while(unit: float, capacity: float, known: bool) -> None:
+    """The second agent's data are worth what they cost up to one unit, and then cost more: she may give up to that."""
+    rates, bends, starts = np.array([0.12, 0.36, 0.9]), np.array([0.6, 0.25, 0.0]), np.array([0.0, unit, 0.0])
+
+    def costs(s: np.ndarray) -> np.ndarray:
+        return rates * s + bends * np.maximum(s - starts, 0.0) ** 2 / (2.0 * unit)
+
+    def slopes(s: np.ndarray) -> np.ndarray:
+        return rates + bends * np.maximum(s - starts, 0.0) / unit
+
+    game = fs.Game(
+        fs.RandomDiscovery([[0.6], [0.3], [0.3]]),
+        fs.CustomCost(costs, 3, slopes if known else None),
+        np.array([INF, capacity * unit, INF]),
+    )
+    smallest, largest, guaranteed = fs.equilibrium_range(game, fs.ShapleyPayment())
+    assert guaranteed
+    close = 1e-9 if known else 1e-4  # differences tell where a flat piece ends to half of their digits
+    assert_allclose(smallest / unit, [1.0, 0.0, 0.0], atol=close)
+    assert_allclose(largest / unit, [1.0, min(capacity, 1.0), 0.0], atol=close)
+    assert smallest[0] == largest[0]  # hers are constant returns too, and her marginal cost rises
+    for end in (smallest, largest):
+        assert fs.regret(game, fs.ShapleyPayment(), end) <= 1e-9 * 0.25 * unit
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e9])
+@pytest.mark.parametrize(
+    ("weights", "totals"),
+    [([[0.5, 1.0], [1.0, 0.5]], [0.0, 2.0]), ([[1.0, 1.0], [1.0, 1.0]], [0.0, 1.0])],
+    ids=["no P-matrix", "common"],
+)
+def test_a_price_that_holds_for_a_while_holds_in_any_unit(weights: Any, totals: Any, unit: float) -> None:
+    """Two groups and a curve that is straight up to 1, at cost 1: all are content with anything at that price."""
+    payoff = fs.LearningCurve(
+        lambda z: bent(z / unit),
+        lambda z: slope_of_bent(z / unit) / unit,
+        weights=weights,
+        groups=[0, 0, 1],
+        concave=True,
+    )
+    game = fs.Game(payoff, fs.LinearCost(np.full(3, weights[0][0] / unit)))
+    smallest, largest, guaranteed = fs.equilibrium_range(game, fs.NoPayment())
+    assert not guaranteed
+    assert_allclose([smallest.sum() / unit, largest.sum() / unit], totals, atol=1e-9)
+
+
 @pytest.mark.parametrize("capacity", [INF, 5.0])
 def test_one_straight_curve_for_all(capacity: float) -> None:
     game = fs.Game(straight([[1.0]], [0, 0, 0]), fs.LinearCost([1.0, 1.0, 2.0]), capacity)
@@ -287,6 +336,7 @@ def test_a_flat_piece_gives_the_whole_interval_of_totals() -> None:
     assert_allclose([smallest.sum(), largest.sum()], [0.0, 1.0], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_gains_say_what_their_ranges_say() -> None:
     for mechanism in MECHANISMS:
         game = fs.Game(fs.PowerLaw(3), fs.LinearCost([0.1, 0.25, 0.4]))

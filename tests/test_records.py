@@ -229,6 +229,7 @@ def test_errors_pickle_and_copy_with_what_they_carry() -> None:
     assert len(repr(error)) < 200
 
 
+@pytest.mark.slow
 def test_errors_come_back_from_another_process() -> None:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         with pytest.raises(fs.ConvergenceError, match="no equilibrium to within tol=1e-09"):

@@ -81,6 +81,7 @@ def test_make_builds_where_the_folder_has_blanks_and_quotes(elsewhere: Path) -> 
 # ---- what is run ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_unit_leaves_out_what_is_slow() -> None:
     command = [
         sys.executable,

@@ -12,13 +12,13 @@ from math import comb
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import fedshap as fs
 import games
 
-draws = settings(games.properties, max_examples=200)
+draws = games.examples(200)
 seeds = st.integers(0, 10**6)
 
 FAIR = fs.ShapleyPayment()

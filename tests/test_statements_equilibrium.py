@@ -12,13 +12,13 @@ from fractions import Fraction
 import mpmath as mp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import fedshap as fs
 import games
 
-draws = settings(games.properties, max_examples=200)
+draws = games.examples(200)
 
 Profile = tuple[int, ...]
 Table = dict[Profile, list]  # profile -> what each of three agents has

@@ -13,13 +13,13 @@ from math import comb
 import mpmath as mp
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import fedshap as fs
 import games
 
-draws = settings(games.properties, max_examples=200)
+draws = games.examples(200)
 
 Coalition = frozenset[int]
 Worth = dict[Coalition, Fraction]

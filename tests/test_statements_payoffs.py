@@ -13,12 +13,13 @@ from math import e, factorial, inf, sqrt
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import fedshap as fs
+from games import examples
 
-draws = settings(max_examples=200, derandomize=True, deadline=None)
+draws = examples(200)
 agents = st.integers(3, 7)
 seeds = st.integers(0, 2**32 - 1)
 difficulties = st.floats(0.05, 1e4)
@@ -191,7 +192,7 @@ def enumerated_curvature(s, W, bend):
     return total
 
 
-@settings(max_examples=200, derandomize=True, deadline=None)
+@draws
 @given(n=st.integers(3, 6), alpha=st.floats(0.1, 3.0), beta=st.floats(0.05, 1.0), common=st.booleans(), seed=seeds)
 def test_prop_shapley_curvature(n, alpha, beta, common, seed):
     """What is true instead of Lemma 4.5 for Eqs. (2) and (12): -Hess P >= diag(sum_i kappa_i W_ij^2) / 2."""

@@ -13,14 +13,14 @@ from math import comb, factorial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import lsq_linear
 
 import fedshap as fs
 import games
 
-draws = settings(games.properties, max_examples=200)
+draws = games.examples(200)
 
 FAIR = fs.ShapleyPayment()
 Surplus = Callable[[Sequence[Fraction]], Fraction]

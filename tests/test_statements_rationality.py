@@ -14,13 +14,13 @@ from typing import Any
 import mpmath as mp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import fedshap as fs
 import games
 
-draws = settings(games.properties, max_examples=200)
+draws = games.examples(200)
 
 SHAP = fs.ShapleyPayment()
 HALF, ONE, THIRD, SIXTH = Fraction(1, 2), Fraction(1), Fraction(1, 3), Fraction(1, 6)

@@ -11,13 +11,14 @@ from math import ceil, comb, floor, log, sqrt
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
 import fedshap as fs
+from games import examples
 
-draws = settings(max_examples=200, derandomize=True, deadline=None)
+draws = examples(200)
 seeds = st.integers(0, 2**32 - 1)
 values_of = st.integers(-20, 20)
 

@@ -11,14 +11,14 @@ import itertools
 import mpmath as mp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
 import fedshap as fs
 import games
 
-draws = settings(games.properties, max_examples=200)
+draws = games.examples(200)
 
 SHAP = fs.ShapleyPayment()
 seeds = st.integers(0, 2**32 - 1)

@@ -17,7 +17,16 @@ from numpy.testing import assert_allclose
 import fedshap as fs
 from fedshap.payoffs.base import GroupCurves
 from fedshap.payoffs.mixtures import Mixture
-from games import MECHANISMS, Plain, brute_potential, brute_regret, brute_shapley, every_mechanism, utility_of
+from games import (
+    MECHANISMS,
+    Plain,
+    brute_potential,
+    brute_regret,
+    brute_shapley,
+    each_of,
+    every_mechanism,
+    utility_of,
+)
 
 S3 = np.array([3.0, 1.0, 0.5])
 RATES = [0.10, 0.25, 0.40]
@@ -329,7 +338,7 @@ COSTS: dict[str, tuple[type[fs.Cost], tuple[Any, ...]]] = {
 }
 
 
-@every_mechanism
+@each_of(fs.Mechanism, slow=(fs.NoPayment, fs.CostSharing, fs.AccuracyShaping))
 @pytest.mark.parametrize("name", COSTS)
 def test_twice_the_costs(name: str, mechanism: fs.Mechanism) -> None:
     kind, arguments = COSTS[name]
@@ -383,7 +392,7 @@ def received_of(game: fs.Game, mechanism: fs.Mechanism) -> Callable[[Any, int], 
 
 
 @pytest.mark.parametrize("method", ["payments", "received"])
-@every_mechanism
+@each_of(fs.Mechanism, slow=(fs.ShapleyPayment, fs.AccuracyShaping))
 def test_a_mechanism_that_pays_otherwise(mechanism: fs.Mechanism, method: str) -> None:
     """A tenth of what she gives, as a prize, on top of the parent's rule."""
     kind = type(mechanism)

@@ -90,6 +90,7 @@ def game(record: dict) -> fs.Game:
     return fs.Game(payoff, fs.LinearCost(fitted["rates"]), capacity=capacity)
 
 
+@pytest.mark.slow
 def test_a_quick_run_says_so_and_says_where_it_ran(result):
     assert result["quick"] is True
     assert result["device"] == "cpu"
@@ -101,12 +102,14 @@ def test_a_quick_run_says_so_and_says_where_it_ran(result):
     assert result["content"] == "verified"  # scikit-learn's digits
 
 
+@pytest.mark.slow
 def test_three_answers_for_three_mechanisms(result):
     assert [(answer, name) for answer, name, _ in played(result)] == [
         (answer, name) for answer in ("protocol", "all move", "equilibrium") for name in MECHANISMS
     ]
 
 
+@pytest.mark.slow
 def test_the_numbers_of_the_game_follow_from_the_record(result):
     g = game(result)
     owned = np.array(result["repetitions"][0]["owned"])
@@ -126,6 +129,7 @@ def test_the_numbers_of_the_game_follow_from_the_record(result):
             assert judged["regret"] <= 1e-9
 
 
+@pytest.mark.slow
 def test_the_protocol_is_the_papers(result):
     """Walked again by hand for M^0: gradient steps of ten, three of nine at a time, from one, clipped."""
     g, rng = game(result), np.random.default_rng((0, 1))
@@ -139,6 +143,7 @@ def test_the_protocol_is_the_papers(result):
     np.testing.assert_allclose(by_record["protocol", "M0"], s, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_accuracies_are_those_of_real_training(result):
     federation = deal_out(EXPERIMENTS["digits"], load_dataset("digits"), 0)
     settings = {name: result["settings"][name] for name in ("model", "rounds", "batch_size", "learning_rate", "dtype")}
@@ -150,6 +155,7 @@ def test_the_accuracies_are_those_of_real_training(result):
         assert judged["accuracy_gain"] == pytest.approx(judged["accuracy"] / base, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_the_fit_is_in_the_record(result):
     fit = result["repetitions"][0]["fit"]
     assert np.shape(fit["contributions"]) == (8, 9)

@@ -89,7 +89,7 @@ def assert_same(found: np.ndarray, expected: np.ndarray, factor: float, toleranc
 
 KINDS = ["common", "weights", "groups", "each her own", "curve", "custom"]
 DRAWS = [
-    pytest.param(kind, draw, marks=[pytest.mark.slow] if draw >= (1 if kind == "custom" else 3) else [])
+    pytest.param(kind, draw, marks=[pytest.mark.slow] if draw >= (0 if kind == "custom" else 1) else [])
     for kind in KINDS
     for draw in range(4 if kind == "custom" else 8)
 ]

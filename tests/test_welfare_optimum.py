@@ -91,6 +91,7 @@ def test_sharing_of_costs_reaches_it_for_a_common_payoff(n) -> None:
     assert_allclose(game.welfare(shared.contributions), best.welfare, rtol=1e-12)
 
 
+@pytest.mark.slow
 @properties
 @given(seed=st.integers(0, 10**6))
 def test_no_equilibrium_is_better(seed) -> None:
@@ -183,6 +184,7 @@ def test_a_search_finds_the_higher_of_two_peaks_and_says_that_it_is_a_search() -
     assert best.relative_gap <= 1e-9
 
 
+@pytest.mark.slow
 def test_a_kink_is_not_certified_unless_it_is_found() -> None:
     payoff = fs.CustomPayoff(lambda s: np.minimum(s.sum(axis=-1, keepdims=True), 1.0) * np.ones(3), 3)
     best = fs.welfare_optimum(fs.Game(payoff, fs.LinearCost([0.5, 0.7, 0.9])))

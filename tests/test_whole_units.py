@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fedshap as fs
-from games import MECHANISMS, THREE_AGENTS, brute_potential, custom_case, every_mechanism, properties, random_cases
+from games import MECHANISMS, THREE_AGENTS, brute_potential, custom_case, each_of, properties, random_cases
 
 MOST = 9
 
@@ -33,7 +33,7 @@ def game_of(case, seed, capacity=MOST + 0.5):
     return fs.Game(case.payoff, cost, capacity)
 
 
-@every_mechanism
+@each_of(fs.Mechanism, slow=(fs.AccuracyShaping, fs.ShapleyPayment))
 @properties
 @given(seed=st.integers(0, 10**6))
 def test_nobody_gains_on_the_grid(mechanism, seed) -> None:
@@ -48,7 +48,7 @@ def test_nobody_gains_on_the_grid(mechanism, seed) -> None:
     assert brute_whole_regret(game, mechanism, found.contributions) <= 1e-12 * found.scale
 
 
-@every_mechanism
+@each_of(fs.Mechanism, slow=(fs.ShapleyPayment,))
 @properties
 @given(seed=st.integers(0, 10**6))
 def test_regret_is_the_best_of_all_whole_numbers(mechanism, seed) -> None:
@@ -115,6 +115,7 @@ class Chase(fs.Mechanism):
         return np.stack([alike, -alike, 0.0 * alike], axis=-1)
 
 
+@pytest.mark.slow
 def test_without_a_potential_moves_may_go_round_in_circles() -> None:
     game = fs.Game(fs.PowerLaw(3), fs.LinearCost([0.01, 0.01, 0.01]), capacity=1.0)
     profiles = list(itertools.product(range(2), repeat=3))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any, Literal, TypeAlias, TypedDict, get_args
@@ -11,6 +12,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, get_args
 import numpy as np
 
 from fedshap._coalitions import MAX_EXACT
+from fedshap._files import as_path, claimed
 from fedshap._types import Progress, RandomSource
 from fedshap._validation import as_count, as_generator, as_interval
 from fedshap.cooperative.evaluation import Evaluator, name_of
@@ -64,6 +66,13 @@ class Settings:
     def limits(self) -> Limits:
         tol = None if self.tol is None else as_interval("tol", self.tol, 0.0, np.inf)
         return Limits(tol, None if self.budget is None else as_count("budget", self.budget, minimum=2))
+
+    def cache_claimed(self) -> AbstractContextManager[None]:
+        """While this is open the cache is nobody else's: two who append to it at once would mix up its lines."""
+        if self.cache is None:
+            return nullcontext()
+        path = as_path("cache", self.cache)
+        return claimed(path.with_name(f".{path.name}.lock"), str(path))
 
     def generator(self) -> np.random.Generator:
         if self.rng is None:

@@ -75,7 +75,8 @@ def shapley(values: Values, n_players: int | None = None, **options: Unpack[Opti
         Called with the number of coalitions known and the largest standard error so far, infinite before the first.
     cache : path, optional
         File to keep each value of the function in as soon as it is known, one JSON object a line. If it is there, its
-        values are used: an interrupted call, repeated, goes on where it stopped and returns the same numbers.
+        values are used: an interrupted call, repeated, goes on where it stopped and returns the same numbers. One
+        process at a time works with a file; a second one is told, by BlockingIOError, which.
     on_failure : {"raise", "return"}
         What to do where ``budget`` does not suffice for ``tol``.
 
@@ -108,8 +109,8 @@ def shapley(values: Values, n_players: int | None = None, **options: Unpack[Opti
 
     >>> votes = np.arange(40) % 4 + 1.0
     >>> wins = lambda members: 2 * members @ votes > votes.sum()
-    >>> found = cooperative.shapley(wins, 40, vectorised=True, tol=0.002, rng=0)
-    >>> bool(found.standard_errors.max() <= 0.002), round(abs(found.budget_gap), 12)
+    >>> found = cooperative.shapley(wins, 40, vectorised=True, tol=0.005, rng=0)
+    >>> bool(found.standard_errors.max() <= 0.005), round(abs(found.budget_gap), 12)
     (True, 0.0)
 
     References
@@ -200,21 +201,24 @@ def _semivalues(
 ) -> CooperativeValues:
     """One semivalue of one game: exact or sampled, as the options and the game have it."""
     settings = Settings(**options)
-    evaluator, table = _source(values, None if n_players is None else as_count("n_players", n_players), settings)
-    n, limits = evaluator.n_players, settings.limits
-    weights, method = weights_of(n), settings.method_for(n, known=table is not None)
-    empty, everybody = evaluator(np.array([[False] * n, [True] * n]))
-    complete = method == "exact"
-    if complete:
-        worth = worths(evaluator, n) if table is None else table
-        sampled = Sampled(semivalues(worth, weights), np.zeros(n), np.full(n, np.inf))
-    elif method == "permutation":
-        sampled = sampling.by_order(evaluator, weights, limits, settings.generator())
-    else:
-        full = method == "regression"
-        sampled, complete = sampling.by_size(evaluator, weights, limits, settings.generator(), full=full)
-    used = 1 << n if table is not None and method == "exact" else evaluator.evaluations
-    found = CooperativeValues(*sampled, float(everybody - empty), used, "exact" if complete else method, name)
+    if not callable(values):
+        settings.refuse_function_options()
+    with settings.cache_claimed():
+        evaluator, table = _source(values, None if n_players is None else as_count("n_players", n_players), settings)
+        n, limits = evaluator.n_players, settings.limits
+        weights, method = weights_of(n), settings.method_for(n, known=table is not None)
+        empty, everybody = evaluator(np.array([[False] * n, [True] * n]))
+        complete = method == "exact"
+        if complete:
+            worth = worths(evaluator, n) if table is None else table
+            sampled = Sampled(semivalues(worth, weights), np.zeros(n), np.full(n, np.inf))
+        elif method == "permutation":
+            sampled = sampling.by_order(evaluator, weights, limits, settings.generator())
+        else:
+            full = method == "regression"
+            sampled, complete = sampling.by_size(evaluator, weights, limits, settings.generator(), full=full)
+        used = 1 << n if table is not None and method == "exact" else evaluator.evaluations
+        found = CooperativeValues(*sampled, float(everybody - empty), used, "exact" if complete else method, name)
     if limits.tol is not None and not limits.reached(sampled) and settings.on_failure == "raise":
         raise ToleranceError(found, limits.tol)
     return found
@@ -226,6 +230,5 @@ def _source(values: Values, n: int | None, settings: Settings) -> tuple[Evaluato
         if n is None:
             raise ValueError("n_players must be given with a function of coalitions")
         return settings.evaluator(values, n), None
-    settings.refuse_function_options()
     table = from_dictionary(values, n) if isinstance(values, Mapping) else as_table(values, n)
     return Evaluator(sampling.look_up(table), len(table).bit_length() - 1, vectorised=True), table

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fedshap._scalar import FARTHEST
 from fedshap._types import PerAgent, Profile
@@ -70,9 +69,10 @@ def equilibrium_range(game: Game, mechanism: Mechanism, *, tol: float = 1e-9) ->
     -----
     Under `ShapleyPayment` with concave payoffs the equilibria are the maximisers of a concave potential. Where the
     surplus is an exponential mixture, the potential is strictly concave but in the contributions of agents with
-    constant returns and constant costs, each of whom decides on her own: if her two rates are equal she may give
-    anything. The set is a box, and its ends are returned. Other concave potentials are tilted a little towards
-    smaller and larger totals; the totals found are extreme to within what ``tol`` allows.
+    constant returns, each of whom decides on her own: she may give whatever costs at the margin what it earns, which
+    is more than one amount where her marginal cost is flat. The set is a box, and its ends are returned. Other
+    concave potentials are tilted a little towards smaller and larger totals; the totals found are extreme to within
+    what ``tol`` allows.
 
     Without payments or with cost sharing, groups whose weights are a P-matrix have unique totals (see
     `fedshap.mechanisms.markets`) where their curves are strictly concave at the equilibrium; a single group has an
@@ -93,10 +93,9 @@ def equilibrium_range(game: Game, mechanism: Mechanism, *, tol: float = 1e-9) ->
     found = find_equilibrium(game, mechanism, tol=tol).contributions
     potential, markets = mechanism.potential(game), mechanism.markets(game)
     if potential is not None:
-        indifferent = _indifferent(potential, found)
-        if indifferent is not None:
-            smallest = np.where(indifferent, game.minimum, found)
-            return EquilibriumRange(read_only(smallest), read_only(np.where(indifferent, game.capacity, found)), True)
+        ends = _ends_of_the_box(potential, found)
+        if ends is not None:
+            return EquilibriumRange(read_only(ends[0]), read_only(ends[1]), True)
         others = [_end(game, mechanism, potential, found, direction, tol) for direction in (-1.0, 1.0)]
         return _sorted(found, others, potential.concave is True)
     if markets is not None:
@@ -118,11 +117,11 @@ def _sorted(found: Profile, others: list[Profile], guaranteed: bool) -> Equilibr
     return EquilibriumRange(read_only(profiles[0]), read_only(profiles[-1]), guaranteed)
 
 
-def _indifferent(potential: Potential, s: Profile) -> NDArray[np.bool_] | None:
-    """Who may give anything at the maximum of a concave potential of a mixture; None if it is not one.
+def _ends_of_the_box(potential: Potential, s: Profile) -> tuple[Profile, Profile] | None:
+    """The least and the most that each gives at a maximum of a concave potential of a mixture; None if it is not one.
 
-    Her returns must be constant, by the form of the mixture and not because some exponential is too small for a
-    number, and equal to her marginal cost wherever it is looked at.
+    Where her returns are constant, by the form of the mixture and not because some exponential is too small for a
+    number, she may give whatever has what it earns for a marginal cost. What all others give is unique.
     """
     game = potential.game
     if type(potential) is not Potential or not potential.concave:
@@ -132,10 +131,11 @@ def _indifferent(potential: Potential, s: Profile) -> NDArray[np.bool_] | None:
     form = mixture_of(game.payoff, s)
     constant = np.asarray(form.rates[form.coefficients > 0.0].max(axis=0, initial=0.0) == 0.0)  # (C,)
     earned = form.linear[form.classes]
-    indifferent = constant[form.classes]
-    for x in (game.minimum, s, np.minimum(game.capacity, 1e6 * game.units)):
-        indifferent &= np.abs(earned - game.cost.derivatives(x)) <= 1e-12 * earned
-    return indifferent
+    rounding = earned * (1e-12 if game.cost.has_derivatives else 1e-9)
+    least, most = game.cost.supply(earned - rounding)[0], game.cost.supply(earned + rounding)[1]
+    least, most = (np.clip(end, game.minimum, game.capacity) for end in (least, most))
+    open_ones = constant[form.classes] & (least < most * (1.0 - 1e-6))
+    return np.where(open_ones, least, s), np.where(open_ones, most, s)
 
 
 class _Tilted(Potential):

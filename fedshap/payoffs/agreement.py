@@ -21,14 +21,16 @@ def check_total(payoff: Payoff, s: Profile) -> None:
     ValueError
         Naming the class and both numbers.
     """
-    values, total = payoff.values(s), float(payoff.total(s))
-    alike, rounding = max(_ALIKE, 10.0 * payoff.precision), float(_rounding(payoff, s).sum())
-    if not abs(total - values.sum()) <= alike * float(np.abs(values).sum()) + rounding:
-        raise _disagreement(payoff, "total", total, "values, added up,", float(values.sum()))
-    expected = float(values.sum() - payoff.values(np.zeros(payoff.n_agents)).sum())
-    gained = float(payoff.total_gain(s))
-    if not abs(gained - expected) <= alike * abs(expected) + rounding:
-        raise _disagreement(payoff, "total_gain", gained, "values, added up,", expected)
+    nothing, values = payoff.values(np.stack([np.zeros(payoff.n_agents), s]))
+    total, gained = float(payoff.total(s)), float(payoff.total_gain(s))
+    alike = max(_ALIKE, 10.0 * payoff.precision)
+    for name, found, expected, size in (
+        ("total", total, float(values.sum()), float(np.abs(values).sum())),
+        ("total_gain", gained, float(values.sum() - nothing.sum()), abs(float(values.sum() - nothing.sum()))),
+    ):
+        off = abs(found - expected)
+        if not off <= alike * size and not off <= alike * size + float(_rounding(payoff, s).sum()):
+            raise _disagreement(payoff, name, found, "values, added up,", expected)
 
 
 def check_gains(payoff: Payoff, s: Profile, agents: Agents = None) -> None:

@@ -230,7 +230,7 @@ def fit_payoff(
     >>> fit_payoff([[16, 0, 0], [160, 0, 0], [1600, 0, 0]], [[0.52], [0.50], [0.49]], groups=[0, 0, 0])
     FittedPayoff(groups=1, runs=3, r_squared=[-770]; a constant fits better in group 0)
     """
-    alpha = 1.0 - as_interval("chance", chance, 0.0, np.nextafter(1.0, 0.0), closed_low=True)
+    alpha = 1.0 - as_interval("chance", chance, 0.0, 1.0, closed_low=True, open_high=True)
     sums, measured, labels = checked_runs(contributions, accuracies, groups)
     given = as_point_weights(point_weights, measured.shape)  # (R, T)
     unit = np.where(sums.any(axis=0), sums.max(axis=0), 1.0)  # (T,)

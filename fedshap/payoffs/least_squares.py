@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fedshap._intervals import student_half_width
 from fedshap._types import Array, ArrayLike
-from fedshap._validation import as_array, as_interval
+from fedshap._validation import as_array, as_level
 
 _STARTS, _RACE, _FINALISTS, _ITERATIONS = 128, 20, 16, 300
 _ROUNDING = 1e-13
@@ -139,8 +139,7 @@ def variance_of_mean(gradient: Array, covariance: Array) -> Array:
 
 def student_interval(centre: Array, variance: Array, freedom: ArrayLike, level: float) -> tuple[Array, Array]:
     """Student's t interval around ``centre``, cut off at the ends of [0, 1], where accuracies lie."""
-    level = as_interval("level", level, 0.0, np.nextafter(1.0, 0.0))
-    half = student_half_width(np.sqrt(variance), freedom, level)
+    half = student_half_width(np.sqrt(variance), freedom, as_level(level))
     return np.clip(centre - half, 0.0, 1.0), np.clip(centre + half, 0.0, 1.0)
 
 

@@ -47,7 +47,8 @@ def mixture_of(payoff: Payoff, s: Profile, tolerance: float = TOLERANCE) -> Mixt
             "estimate with standard errors"
         )
     gained, claimed = float(payoff.total_gain(s)), form.gain(s)
-    if not abs(claimed - gained) <= max(_WORST_ERROR, 10.0 * tolerance) * abs(gained) + payoff.gain_noise(s):
+    off, allowed = abs(claimed - gained), max(_WORST_ERROR, 10.0 * tolerance) * abs(gained)
+    if not off <= allowed and not off <= allowed + payoff.gain_noise(s):
         raise ValueError(
             f"the mixture of this {name} is not its surplus: A(s) - A(0) is {gained:.6g} by its payoffs and "
             f"{claimed:.6g} by its mixture. A class that changes the payoffs must change `mixture` too (or return None)"
