@@ -240,7 +240,8 @@ def bound_table(cases: Mapping[str, ArrayLike]) -> pd.DataFrame:
             raise ValueError(f"the ratios of {case!r} must have shape (tried,) with at least one; got {found.shape}")
         closest, violated = found.max(), int((found > 1 + 1e-9).sum())
         rows.append((case, found.size, f"{np.median(found):.2f}", f"{closest:.4f}", violated))
-    return pd.DataFrame(rows, columns=["inequality", "tried", "typical", "closest", "violated"]).set_index("inequality")
+    columns = ["inequality", "tried", "typical", "closest", "violated"]
+    return pd.DataFrame(rows, columns=columns).set_index("inequality").rename_axis(None)
 
 
 def plot_dynamics(game: Game, paths: Mapping[str, Array], *, reach: Sequence[float], ax: Axes | None = None) -> Axes:
