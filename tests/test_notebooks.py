@@ -65,21 +65,6 @@ def test_a_chapter_is_stored_as_it_was_run(chapter):
     assert problems(notebook) == []
 
 
-@pytest.mark.parametrize(
-    "chapter", [each for each in CHAPTERS if "06" <= each.stem[:2] <= "99"], ids=lambda path: path.stem
-)
-def test_a_chapter_is_short_and_shows_short_cells(chapter):
-    """At most 30 cells; code longer than 15 lines is folded; three kinds of exercises."""
-    cells = nbformat.read(chapter, as_version=4).cells
-    assert len(cells) <= 30
-    code = [cell for cell in cells if cell.cell_type == "code"]
-    long = [cell.execution_count for cell in code if len(cell.source.splitlines()) > 15]
-    assert [n for n in long if "hide-input" not in code[n - 1].metadata.get("tags", [])] == []
-    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-    kinds = {"by hand": "**By hand", "a proof": "**A proof", "open": "**Open|**A project"}
-    assert [kind for kind, marks in kinds.items() if not any(mark in text for mark in marks.split("|"))] == []
-
-
 def test_the_contents_list_every_chapter():
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf8"))
     listed = [toc["root"]] + [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
@@ -165,3 +150,18 @@ def test_a_cell_that_measures_time_may_ignore_its_output():
     notebook = _sound()
     notebook.cells[0].source = "# NBVAL_IGNORE_OUTPUT\nstart = time.perf_counter()"
     assert problems(notebook) == []
+
+
+@pytest.mark.parametrize(
+    "chapter", [each for each in CHAPTERS if "06" <= each.stem[:2] <= "99"], ids=lambda path: path.stem
+)
+def test_a_chapter_is_short_and_shows_short_cells(chapter):
+    """At most 30 cells; code longer than 15 lines is folded; three kinds of exercises."""
+    cells = nbformat.read(chapter, as_version=4).cells
+    assert len(cells) <= 30
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    long = [cell.execution_count for cell in code if len(cell.source.splitlines()) > 15]
+    assert [n for n in long if "hide-input" not in code[n - 1].metadata.get("tags", [])] == []
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    kinds = {"by hand": "**By hand", "a proof": "**A proof", "open": "**Open|**A project"}
+    assert [kind for kind, marks in kinds.items() if not any(mark in text for mark in marks.split("|"))] == []

@@ -46,12 +46,12 @@ LABELS = {
 
 BESIDES = {f"Eq. ({n})" for n in (2, 3, 8, 9, 10, 11, 12, 13, 25, 26, 27)} | {
     "Introduction",
-    "Introduction, Pareto",
-    "After Theorem 4.8",
     "After Lemma 4.5",
     "Table 1",
     "App. E, sample bound",
     "App. E, σ ≤ 0.1",
+    "After Theorem 4.8",
+    "Introduction, Pareto",
     "App. F, payments",
     "App. F.2, weights",
     "Algorithm 1",
