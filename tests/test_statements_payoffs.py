@@ -414,16 +414,16 @@ def test_exercise_payoffs_concave_without_dr():
 def test_exercise_payoffs_a_public_data_set():
     """Eq. (2) from 260 samples on: concave, monotone, DR; nobody giving is no equilibrium; payments sum to -0.048."""
     worth = lambda m: float(eq2(260 + m, 10, 0.9))  # noqa: E731
-    share = [worth(x) - worth(0) - x / 2000 for x in np.linspace(0, 200, 401)]  # alone at work, three payoffs in three
-    assert round(max(share), 3) == 0.482
+    gains = [3 * (worth(x) - worth(0)) - x / 2000 for x in np.linspace(0, 200, 401)]  # nobody else gives
+    assert round(max(gains), 3) == 0.482
     assert round(-3 * worth(0), 3) == -0.048
 
     def with_public(s):
-        return np.repeat(0.9 - (4 + (20 * (2 + np.log((260 + s.sum(-1, keepdims=True)) / 10))) ** 0.5)
-                         / (260 + s.sum(-1, keepdims=True)) ** 0.5, 3, axis=-1)  # fmt: skip
+        m = 260 + s.sum(axis=-1, keepdims=True)
+        return np.repeat(0.9 - (4 + np.sqrt(20 * (2 + np.log(m / 10)))) / np.sqrt(m), 3, axis=-1)
 
     seeded = fs.CustomPayoff(with_public, n_agents=3, concave=True)
     assert (worst_breach(seeded, np.random.default_rng(3), 300.0) < 1e-12).all()
     game = fs.Game(seeded, fs.LinearCost([1 / 2000] * 3), capacity=200)
-    assert fs.regret(game, fs.ShapleyPayment(), [0, 0, 0]) == pytest.approx(max(share), abs=1e-4)
+    assert fs.regret(game, fs.ShapleyPayment(), [0, 0, 0]) == pytest.approx(max(gains), abs=1e-4)
     assert fs.budget_gap(game, fs.ShapleyPayment(), [200, 200, 200]) == pytest.approx(-3 * worth(0), abs=1e-12)
