@@ -62,7 +62,11 @@ def badges_of(label: str, title: str, table: Table) -> list[Badge]:
         raise ExtensionError(f"{label}: no verdict in results/statements.json")
     if len(set(parts.values())) == 1:
         verdicts = next(iter(parts.values()))
-        return [(BADGES[verdict], _kind(verdict)) for verdict in verdicts]
+        # Without a number the box is ours, and the verdict is on what the paper says.
+        paper = (
+            "" if NUMBER.match(title) or "definition" in verdicts else "the paper: "
+        )
+        return [(paper + BADGES[verdict], _kind(verdict)) for verdict in verdicts]
     badges = []
     for name, verdicts in parts.items():
         words = ", ".join(BADGES[verdict] for verdict in verdicts)
