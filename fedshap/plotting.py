@@ -34,6 +34,9 @@ _STYLE: Mapping[type[Mechanism], tuple[str, str, str]] = {
     ShapleyPayment: (r"$\mathcal{M}^{Shap}$", "#009E73", "D"),
 }
 
+# Of agents: no colour of a mechanism, and dark text can be read on them.
+_AGENTS = ("#56B4E9", "#CC79A7", "#DDCC77", "#88CCEE", "#AA4499", "#999933")
+
 _OTHERS = ("#CC79A7", "#56B4E9", "#882255", "#117733", "#AA4499", "#999933")  # of mechanisms that are not the book's
 _MARKERS = ("v", "P", "X", "<", ">", "*", "h")
 
@@ -180,6 +183,46 @@ def plot_balance(
     ax.set_ylim(-0.6, n - 0.4)
     ax.axvline(0.0, color=INK, linewidth=0.8)
     ax.set_title(label(mechanism))
+    return ax
+
+
+def plot_arrivals(
+    orders: Sequence[Sequence[int]], gains: Array, *, names: Sequence[str] | None = None, ax: Axes | None = None
+) -> Axes:
+    """Bars of what each agent adds on arriving, one bar an order, and below them the mean: the Shapley value.
+
+    Parameters
+    ----------
+    orders : sequence of sequences of int
+        Orders of arrival, agents counted from 0.
+    gains : Array
+        What each agent adds in each order, shape (len(orders), n), in the agents' own order; none negative.
+    names : sequence of str, optional
+        Names of the agents; 1..n if left out.
+    ax : Axes, optional
+        Where to draw; the current axes if left out.
+    """
+    gains = as_array("gains", gains)
+    if gains.ndim != 2 or len(gains) != len(orders) or gains.size == 0:
+        raise ValueError(f"gains must have shape (len(orders), n); got {gains.shape} for {len(orders)} orders")
+    n = gains.shape[1]
+    if any(sorted(order) != list(range(n)) for order in orders):
+        raise ValueError(f"orders must each name the agents 0 to {n - 1} once; got {[tuple(o) for o in orders]}")
+    who, ax = _names(names, n), ax or plt.gca()
+    bars = [*zip(orders, gains, strict=True), (range(n), gains.mean(axis=0))]
+    places = [*range(len(orders)), len(orders) + 0.4]
+    for place, (order, gain) in zip(places, bars, strict=True):
+        left = 0.0
+        for i in order:
+            ax.barh(place, gain[i], 0.8, left=left, color=_AGENTS[i % len(_AGENTS)], edgecolor="white")
+            text = f"{who[i]} {gain[i]:.2f}" if gain[i] > 0.18 * gain.sum() else f"{gain[i]:.2f}"
+            if gain[i] > 0.03 * gain.sum():
+                ax.text(left + gain[i] / 2, place, text, ha="center", va="center", fontsize=8.5, color="black")
+            left += gain[i]
+    ax.set_yticks(places, [*(", ".join(who[i] for i in order) for order in orders), "mean"])
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
+    ax.set_xlabel("added to the payoffs of all")
     return ax
 
 

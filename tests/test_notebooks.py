@@ -65,6 +65,35 @@ def test_a_chapter_is_stored_as_it_was_run(chapter):
     assert problems(notebook) == []
 
 
+SHORT = [path for path in CHAPTERS if path.stem in ("index", "algorithm_1") or path.stem[:2] <= "05"]
+
+
+@pytest.mark.parametrize("chapter", SHORT, ids=lambda path: path.stem)
+def test_a_chapter_is_short(chapter):
+    """At most 30 cells, and no code cell of more than 15 lines, unless it draws and its input is folded."""
+    cells = nbformat.read(chapter, as_version=4).cells
+    folded = [cell for cell in cells if "hide-input" in cell.metadata.get("tags", [])]
+    long = [cell.source for cell in cells if cell.cell_type == "code" and len(cell.source.splitlines()) > 15]
+    assert len(cells) <= 30
+    assert [source for source in long if source not in [cell.source for cell in folded]] == []
+    assert [cell.source for cell in folded if "plt.show()" not in cell.source] == []
+
+
+KINDS = re.compile(r"^\*\*(By hand|A proof|Open|A project)", re.MULTILINE)
+
+
+@pytest.mark.parametrize("chapter", [path for path in SHORT if path.stem[:1] == "0"], ids=lambda path: path.stem)
+def test_a_chapter_has_exercises_of_three_kinds(chapter):
+    """By hand, a proof, something open; each but the open ones with a folded solution."""
+    text = "\n\n".join(
+        cell.source for cell in nbformat.read(chapter, as_version=4).cells if cell.cell_type == "markdown"
+    )
+    assert {"By hand", "A proof", "Open"} <= set(KINDS.findall(text))
+    posed = set(re.findall(r"\{exercise-start\}\n:label: (\S+)", text))
+    solved = re.findall(r"\{solution-start\} (\S+)\n:class: dropdown", text)
+    assert sorted(posed) == sorted(solved)
+
+
 def test_the_contents_list_every_chapter():
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf8"))
     listed = [toc["root"]] + [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]

@@ -71,6 +71,21 @@ def test_figures_accept_own_mechanisms() -> None:
     plt.close("all")
 
 
+def test_arrivals_stack_the_gains_in_the_order_of_arrival() -> None:
+    import matplotlib.pyplot as plt
+
+    orders, gains = [(2, 0, 1), (0, 1, 2)], np.array([[0.5, 0.25, 1.5], [2.0, 0.2, 0.05]])
+    axes = plotting.plot_arrivals(orders, gains, names=["Ada", "Bea", "Cleo"], ax=plt.figure().gca())
+    bars = [(bar.get_x(), bar.get_width()) for bar in axes.patches]  # type: ignore[attr-defined]
+    assert np.allclose(bars[:3], [(0, 1.5), (1.5, 0.5), (2.0, 0.25)])  # Cleo, then Ada, then Bea
+    assert np.allclose([width for _, width in bars[6:]], gains.mean(axis=0))  # the last bar: the mean
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["Cleo, Ada, Bea", "Ada, Bea, Cleo", "mean"]
+    assert "Cleo 1.50" in [text.get_text() for text in axes.texts]
+    colours = {bar.get_facecolor() for bar in axes.patches}
+    assert len(colours) == 3
+    plt.close("all")
+
+
 FOUND = fs.find_equilibrium(THREE_AGENTS, fs.NoPayment())
 OTHER = fs.find_equilibrium(fs.Game(fs.PowerLaw(2), fs.LinearCost([0.1, 0.2])), fs.NoPayment())
 REFUSED: dict[str, tuple[Callable[[], object], str]] = {
@@ -92,6 +107,11 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
         lambda: plotting.plot_contributions({MECHANISMS[0]: FOUND}, names=["Ada"]),
         "names must hold one for each of 3",
     ),
+    "orders": (
+        lambda: plotting.plot_arrivals([(0, 1), (1, 1)], np.ones((2, 2))),
+        "orders must each name the agents 0 to 1 once; got [(0, 1), (1, 1)]",
+    ),
+    "gains": (lambda: plotting.plot_arrivals([(0, 1)], np.ones((2, 2))), "gains must have shape (len(orders), n); got"),
     "shapes": (
         lambda: plotting.plot_balance(np.ones(3), np.ones(2), MECHANISMS[0], ax=None),  # type: ignore[arg-type]
         "received and contributed must have shape (n,); got (3,) and (2,)",

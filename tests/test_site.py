@@ -211,3 +211,63 @@ def test_the_search_index_knows_the_chapters(site):
     text = (site / "searchindex.js").read_text(encoding="utf8")
     index = json.loads(text[text.index("{") : text.rindex("}") + 1])
     assert sorted(index["docnames"]) == sorted(CONTENTS)
+
+
+# ---- the names of statements ------------------------------------------------------------------------------------
+
+KINDS = "Theorem|Lemma|Proposition|Definition|Example|Corollary"
+PAPERS = re.compile(rf"(?:{KINDS}) (?:[A-Z]\.)?\d+(?:\.\d+)?")
+BADGE = {"as printed", "with a hypothesis", "repaired", "fails", "misprint", "definition", "ours"}
+
+
+def boxes(site: Path) -> list[tuple[str, Tag, list[str]]]:
+    """Page, heading and badges of every statement in the book."""
+    found = []
+    for name in CONTENTS:
+        soup = BeautifulSoup((site / f"{name}.html").read_text(encoding="utf8"), "html.parser")
+        for heading in soup.select("div.proof > p.admonition-title"):
+            badges = [badge.extract().get_text(strip=True) for badge in heading.select(".verdict")]
+            found.append((name, heading, badges))
+    return found
+
+
+def test_no_statement_has_a_number_that_is_not_the_papers(site):
+    """ "Theorem 4.1 (Theorem 4.7, ...)" would be cited wrongly: one number, the paper's, or a name."""
+    paper = {
+        record["number"].split(",")[0].split(" (")[0]
+        for record in json.loads((ROOT / "book" / "results" / "statements.json").read_text("utf8"))["statements"]
+    }
+    wrong = []
+    for name, heading, _ in boxes(site):
+        text = heading.get_text(" ", strip=True)
+        if PAPERS.match(text):
+            if PAPERS.match(text)[0] not in paper:
+                wrong.append(f"{name}: {text}")
+        elif not re.match(rf"(?:{KINDS}) ?: \S", text):
+            wrong.append(f"{name}: {text}")
+    assert len(boxes(site)) > 40
+    assert wrong == []
+
+
+def test_every_statement_has_its_verdict_beside_it(site):
+    of = {f"{name}: {heading.get_text(strip=True)}": badges for name, heading, badges in boxes(site)}
+    words = {badge.rsplit(": ", 1)[-1] for badges in of.values() for each in badges for badge in each.split(", ")}
+    assert [name for name, badges in of.items() if not badges] == []
+    assert words <= BADGE
+    assert {"as printed", "with a hypothesis", "fails", "repaired", "ours"} <= words
+
+
+def test_a_reference_says_the_papers_number_or_the_name(site):
+    """Links to statements: "Theorem 4.7", or "Theorem" and the name in quotation marks."""
+    labels = {str(heading.parent["id"]): heading.get_text(strip=True) for _, heading, _ in boxes(site)}
+    said = []
+    for name in CONTENTS:
+        soup = BeautifulSoup((site / f"{name}.html").read_text(encoding="utf8"), "html.parser")
+        for link in soup.select("article a.reference.internal[href*='#']"):
+            label = str(link["href"]).rsplit("#", 1)[-1]
+            if label in labels and link.find_parent("table") is None:
+                said.append((labels[label], link.get_text(strip=True)))
+    assert len(said) > 30
+    numbered = [(heading, text) for heading, text in said if re.fullmatch(rf"(?:{KINDS}) [A-Z\d.]+", text)]
+    assert [each for each in numbered if not each[0].startswith(each[1])] == []
+    assert ("Theorem 4.7", "Theorem 4.7") in [(heading[:11], text) for heading, text in numbered]

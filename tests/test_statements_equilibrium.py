@@ -302,3 +302,106 @@ def test_a_common_payoff_always_has_an_equilibrium_without_payments(worth, costs
     choices, f = range(3), [*worth[0], worth[0][-1] + 1, worth[0][-1] + 9]
     u = {s: [f[sum(s)] - costs[i][s[i]] for i in range(3)] for s in itertools.product(choices, repeat=3)}
     assert nash(u, choices)
+
+
+# ---- what the headlines of the chapter need -----------------------------------------------------------------
+
+
+def at_rest_on_grid(f: Sequence[int], costs: Sequence[int]) -> list[list[Profile]]:
+    """The equilibria of three equal agents with the payoff f of the total: without payments, under M^Shap."""
+    choices, free, fair = range(len(costs)), {}, {}
+    for s in itertools.product(choices, repeat=3):
+        phi = arrivals(lambda t: 3 * f[sum(t)], s)
+        free[s] = [f[sum(s)] - costs[x] for x in s]
+        fair[s] = [value - costs[x] for value, x in zip(phi, s, strict=True)]
+    return [nash(u, choices) for u in (free, fair)]
+
+
+def test_thm_no_less_than_alone_more_than_without_payments_needs_concavity():
+    """f = 10 from a total of 2 on, cost 8: (1, 1, 0) without payments, (2, 0, 0) under M^Shap; agent 2 gives less."""
+    free, fair = at_rest_on_grid([10 * (m >= 2) for m in range(7)], [0, 8, 16])
+    assert (1, 1, 0) in free
+    assert (2, 0, 0) in fair
+
+
+def test_thm_no_less_than_alone_n_times_needs_one_solo_optimum():
+    """f = min(m, 4), cost 1: totals of 4 without payments and of 6 under M^Shap, not of 12."""
+    free, fair = at_rest_on_grid([min(m, 4) for m in range(13)], range(5))
+    assert max(map(sum, free)) == 4
+    assert min(map(sum, fair)) == 6
+
+
+def test_thm_no_less_than_alone_n_times_needs_linear_costs():
+    """1 - 1/(1 + m), costs x^2 / 8: alone 1, without payments 1.676 in all, under M^Shap 3.808: 2.27 times."""
+    slope = lambda m: (1 + m) ** -2  # noqa: E731
+    assert slope(1.0) == 2 * 1.0 / 8
+    free = 3 * float(mp.findroot(lambda x: slope(3 * x) - x / 4, 0.6))
+    fair = 3 * float(mp.findroot(lambda x: slope(x) + slope(2 * x) + slope(3 * x) - x / 4, 1.2))
+    assert [round(free, 3), round(fair, 3)] == [1.676, 3.808]
+    assert fair < 3 * free
+    assert fair >= 3 * 1.0  # still no less than alone
+    game = fs.Game(fs.PowerLaw(3), fs.PowerCost([1 / 8] * 3, exponent=2))
+    found = [fs.find_equilibrium(game, m).total for m in (fs.NoPayment(), fs.ShapleyPayment())]
+    np.testing.assert_allclose(found, [free, fair], rtol=1e-9)
+
+
+@pytest.mark.parametrize("n", [3, 4, 8])
+@pytest.mark.parametrize("beta", [0.3, 1.0])
+def test_thm_no_less_than_alone_n_times_with_linear_costs(n, beta):
+    """Concave f with one solo optimum, equal linear costs, no capacity: at least n times, from the slopes."""
+    slope, rate = lambda m: beta * (1 + m) ** (-1 - beta), 0.05
+    alone = (beta / rate) ** (1 / (1 + beta)) - 1
+    each = mp.findroot(lambda x: sum(slope(k * x) for k in range(1, n + 1)) - rate, alone)
+    assert n * each >= n * alone
+    game = fs.Game(fs.PowerLaw(n, beta=beta), fs.LinearCost([rate] * n))
+    assert fs.find_equilibrium(game, fs.ShapleyPayment()).total == pytest.approx(float(n * each), rel=1e-8)
+
+
+# ---- Sec. 2.2: existence without payments -------------------------------------------------------------------
+
+
+@draws
+@given(st.integers(0, 10**6))
+def test_prop_existence_without_payments_concave_in_the_own_contribution(seed):
+    """Best responses have a fixed point, where nobody gains on a grid of 501 contributions.
+
+    Concave in the own contribution alone, b_i s_i - q_i s_i^2 + sum_j m_ij s_i s_j with m_ij of either sign, so that
+    neither the potential nor concavity in all contributions helps.
+    """
+    rng = np.random.default_rng(seed)
+    slope, bend, cross = rng.uniform(0, 2, 3), rng.uniform(1, 3, 3), rng.uniform(-1, 1, (3, 3))
+    np.fill_diagonal(cross, 0)
+    s, best = np.full(3, 0.5), np.zeros(3)
+    for _ in range(2000):
+        best = np.clip((slope + cross @ s) / (2 * bend), 0, 1)
+        s += 0.2 * (best - s)
+    np.testing.assert_allclose(s, best, atol=1e-6)
+    utility = lambda x, i: (slope[i] + cross[i] @ s) * x - bend[i] * x**2  # noqa: E731
+    grid = np.linspace(0, 1, 501)
+    assert all(utility(grid, i).max() <= utility(s[i], i) + 1e-6 for i in range(3))
+
+
+@pytest.mark.parametrize("rate", [Fraction(1, 10), Fraction(1, 3)])
+def test_prop_existence_without_payments_needs_continuity(rate):
+    """A payoff of 1/2 at zero and of 1 beyond it is concave; from every profile somebody gains."""
+    payoff = lambda s: Fraction(1) if sum(s) > 0 else Fraction(1, 2)  # noqa: E731
+    for s in itertools.product([Fraction(0), Fraction(1, 1000), Fraction(1, 3), Fraction(1)], repeat=3):
+        better = [x / 2 if x > 0 else Fraction(1, 1000) for x in s]
+        gains = [payoff(t := moved(s, i, y)) - rate * t[i] - payoff(s) + rate * s[i] for i, y in enumerate(better)]
+        assert max(gains) > 0
+
+
+# ---- exercises ----------------------------------------------------------------------------------------------
+
+
+def test_exercise_free_riding_by_hand():
+    """One thousand scans each from Ada and Bea: 1, 1, 0 added; payments 1/3, 1/3, -2/3; utilities .9, .75, 0."""
+    worth = lambda s: Fraction(sum(s), 1 + sum(s))  # noqa: E731
+    phi = arrivals(lambda s: 3 * Fraction(sum(s), 1 + sum(s)), (1, 1, 0))
+    assert phi == [1, 1, 0]
+    assert [x - worth((1, 1, 0)) for x in phi] == [Fraction(1, 3), Fraction(1, 3), Fraction(-2, 3)]
+    costs = [Fraction(1, 10), Fraction(1, 4), 0]
+    assert [x - c for x, c in zip(phi, costs, strict=True)] == [Fraction(9, 10), Fraction(3, 4), 0]
+    game = fs.Game(fs.PowerLaw(3), fs.LinearCost([0.30, 0.25, 0.40]))
+    np.testing.assert_allclose(fs.find_equilibrium(game, fs.NoPayment()).contributions, [0, 1, 0], atol=1e-9)
+    assert round(0.3**-0.5 - 1, 3) == 0.826

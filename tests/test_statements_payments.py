@@ -389,3 +389,134 @@ def test_accuracy_shaping_rewards_a_lie():
         moved = s.copy()
         moved[0] = x
         assert shaping.received(reported, moved)[0] - true[0] * x <= utility[0] + 1e-12
+
+
+# ---- the range of reciprocity, costs, and collecting payments -------------------------------------------------
+
+
+@draws
+@given(worths(monotone=True, least=0), st.lists(st.integers(0, 9), min_size=5, max_size=5), st.integers(0, 9))
+def test_prop_reciprocity_range_is_not_negative_if_utilities_are_not(drawn, utilities, costs):
+    """a_i + p_i = u_i + c_i >= 0 and phi_i >= 0 with non-decreasing payoffs: no ratio is negative."""
+    n, worth = drawn
+    phi = shapley(n, worth)
+    assert all(value >= 0 for value in phi)
+    received = [u + costs for u in utilities[:n]]
+    ratios = [Fraction(r) / x for r, x in zip(received, phi, strict=True) if x > 0]
+    assert all(ratio >= 0 for ratio in ratios)
+
+
+@pytest.mark.parametrize("lump", [0.0, 1.0, 2.0, 50.0])
+def test_prop_reciprocity_range_a_lump_sum_makes_it_as_low_as_one_likes(lump):
+    """Ada pays Bea a constant: balanced, the same equilibrium, reciprocity (a - k) / 3a: not in [0, 1]."""
+
+    class LumpSum(fs.Mechanism):
+        def payments(self, game, s):
+            return lump * np.array([-1.0, 1.0, 0.0]) + 0 * game.profile(s)
+
+    game = fs.Game(fs.PowerLaw(3), COSTS)
+    s = fs.find_equilibrium(game, LumpSum()).contributions
+    np.testing.assert_allclose(s, [10**0.5 - 1, 0, 0], atol=1e-6)
+    assert abs(fs.budget_gap(game, LumpSum(), s)) < 1e-12
+    a = 1 - 10**-0.5
+    ratio = (a - lump) / (3 * a)
+    assert fs.reciprocity(game, LumpSum(), s) == pytest.approx(ratio, abs=1e-6)
+    assert (ratio < 0) == (lump > a)
+
+
+def test_prop_costs_covered_not_by_the_payment():
+    """Sec. 4 says the payment compensates the costs. Bea is charged 0.071 and bears 0.362; she receives 0.782."""
+    game = fs.Game(fs.PowerLaw(3), COSTS)
+    fair = fs.find_equilibrium(game, FAIR)
+    costs = np.array([0.10, 0.25, 0.40]) * fair.contributions
+    phi = np.array([games.brute_shapley(games.power_law(np.ones((3, 3))), fair.contributions, i) for i in range(3)])
+    payoff = 1 - 1 / (1 + fair.contributions.sum())
+    assert (phi - payoff)[1].round(3) == -0.071
+    assert costs[1].round(3) == 0.362
+    assert (phi >= costs).all()
+    assert phi.round(3).tolist() == [1.253, 0.782, 0.525]
+
+
+@draws
+@given(st.integers(0, 10**6))
+def test_prop_costs_covered_by_what_is_received(seed):
+    """At an equilibrium of M^Shap phi_i >= c_i where giving nothing costs nothing; 3 or 4 agents, every payoff."""
+    case, _, rng = random_case(seed)
+    rates = rng.uniform(0.02, 0.8, case.n)
+    game = fs.Game(case.payoff, fs.LinearCost(rates), capacity=rng.uniform(0.5, 5.0, case.n))
+    s = fs.find_equilibrium(game, FAIR).contributions
+    phi = [games.brute_shapley(case.plain, s, i) for i in range(case.n)]
+    assert all(value >= rate * x - 1e-8 for value, rate, x in zip(phi, rates, s, strict=True))
+
+
+@draws
+@given(st.integers(0, 10**6), st.sampled_from(games.MECHANISMS))
+def test_prop_costs_covered_by_no_balanced_mechanism(seed, mechanism):
+    """At random profiles with costs somebody's payment falls short of her cost, under each mechanism of the book."""
+    case, s, rng = random_case(seed, n=3)
+    game = fs.Game(case.payoff, fs.LinearCost(rng.uniform(0.05, 0.5, 3)), capacity=40.0)
+    costs = game.costs(s)
+    assume(costs.sum() > 1e-3)
+    payments = mechanism.payments(game, s)
+    assert payments.sum() <= 1e-9  # weakly balanced: A(0) >= 0 here
+    assert (payments - costs).min() < 0
+
+
+def test_prop_footnote_3_an_agent_pays_if_the_model_is_worth_it():
+    """Under M^Shap a + p = phi >= 0 everywhere; cost sharing charges Bea 3.33 for a model worth 0.99 at (100, 0, 0)."""
+    game, much = fs.Game(fs.PowerLaw(3), COSTS), np.array([100.0, 0.0, 0.0])
+    received = fs.CostSharing(2 / 3).received(game, much)
+    np.testing.assert_allclose(received[1:], 1 - 1 / 101 - 10 / 3, atol=1e-12)
+    plain = games.power_law(np.ones((3, 3)))
+    for s in np.random.default_rng(3).exponential(20.0, (50, 3)):
+        assert min(games.brute_shapley(plain, s, i) for i in range(3)) > 0
+    assert [games.brute_shapley(plain, much, i) for i in range(3)][1:] == [0, 0]  # indifferent: they gave nothing
+
+
+# ---- is it fair to Cleo? ---------------------------------------------------------------------------------------
+
+
+@draws
+@given(worths(), st.lists(st.integers(0, 9), min_size=5, max_size=5))
+def test_shapley_of_welfare_is_the_utility_under_shapley_payments(drawn, costs):
+    """Costs add up over a coalition, so the Shapley value of A(s[X]) - sum of costs is phi_i - c_i."""
+    n, worth = drawn
+    net = {X: value - sum(costs[i] for i in X) for X, value in worth.items()}
+    assert shapley(n, net) == [value - c for value, c in zip(shapley(n, worth), costs, strict=False)]
+
+
+def test_the_shares_of_the_chapter():
+    """0.894, 0.420, 0.210 and the other divisions of 1.525; no division gives everybody what she had: 1.835."""
+    rates = np.array([0.10, 0.25, 0.40])
+    game = fs.Game(fs.PowerLaw(3), COSTS)
+    fair, free = (fs.find_equilibrium(game, m) for m in (FAIR, fs.NoPayment()))
+    plain = games.power_law(np.ones((3, 3)))
+    phi = np.array([games.brute_shapley(plain, fair.contributions, i) for i in range(3)])
+    u, welfare = phi - rates * fair.contributions, (phi - rates * fair.contributions).sum()
+    alone = (1 - np.sqrt(rates)) ** 2
+    assert u.round(3).tolist() == [0.894, 0.420, 0.210]
+    assert alone.round(3).tolist() == [0.468, 0.250, 0.135]
+    assert (u > alone).all()
+    assert (welfare * phi / phi.sum()).round(3).tolist() == [0.746, 0.466, 0.313]
+    assert (alone + (welfare - alone.sum()) / 3).round(3).tolist() == [0.692, 0.474, 0.359]
+    best = 3 - 2 * np.sqrt(3 * 0.1) + 0.1  # max over m of 3 m / (1 + m) - 0.1 m
+    assert [round(x, 3) for x in (welfare, free.utilities.sum(), best)] == [1.525, 1.835, 2.005]
+    sharing = fs.find_equilibrium(game, fs.CostSharing(2 / 3))
+    np.testing.assert_allclose(sharing.utilities, best / 3, atol=1e-9)
+
+
+# ---- exercises ---------------------------------------------------------------------------------------------------
+
+
+def test_exercise_paying_by_hand():
+    """(1, 1, 1): nothing under M^Shap, -0.15, 0, 0.15 under cost sharing. (1, 0, 0): 1, -1/2, -1/2 and 0.067."""
+    payoffs = lambda s: [Fraction(sum(s), 1 + sum(s))] * 3  # noqa: E731
+    rates = [Fraction(1, 10), Fraction(1, 4), Fraction(2, 5)]
+    sharing = lambda c: [Fraction(2, 3) * (c[i] - (sum(c) - c[i]) / 2) for i in range(3)]  # noqa: E731
+    phi = shapley(3, restricted(payoffs, (1, 1, 1)))
+    assert [x - a for x, a in zip(phi, payoffs((1, 1, 1)), strict=True)] == [0, 0, 0]
+    assert sharing(rates) == [Fraction(-3, 20), 0, Fraction(3, 20)]
+    phi = shapley(3, restricted(payoffs, (1, 0, 0)))
+    halves = [Fraction(1), Fraction(-1, 2), Fraction(-1, 2)]
+    assert [x - a for x, a in zip(phi, payoffs((1, 0, 0)), strict=True)] == halves
+    assert sharing([rates[0], 0, 0])[0] == Fraction(1, 15)

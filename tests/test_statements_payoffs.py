@@ -355,3 +355,76 @@ def test_lemma_4_5_among_powers_only_squares_are_strongly_convex_and_smooth():
     for exponent in (1.5, 2.0, 3.0):
         slope = fs.PowerCost([0.3] * 3, exponent).derivatives([[0.0] * 3, [h] * 3])[:, 0]
         assert np.diff(slope)[0] / h == pytest.approx(0.3 * exponent * h ** (exponent - 2))
+
+
+# ---- what the headlines of the chapter need -------------------------------------------------------------------------
+
+
+@draws
+@given(k=difficulties, a0=optima)
+def test_prop_payoffs_zero_where_eq_2_is_not_positive_is_monotone_iff(k, a0):
+    """max(0, Eq. (2)), and 0 where it is not real: non-decreasing exactly if k <= (4e/a0)^2."""
+    first, near = a0 - 4 * e / sqrt(k), k / mpmath.e**2 * (1 + mpmath.mpf(10) ** -16)
+    assert abs(eq2(near, k, a0) - first) < 1e-7  # the formula begins there
+    assert (first > 0) == (k > (4 * e / a0) ** 2)
+    flat = k / e * mpmath.exp((4 - 2 * sqrt(4 + 2 * k)) / k)  # it falls up to here and rises from here on
+    assert eq2(flat, k, a0) < eq2(k, k, a0) < 0  # so max(0, .) falls from first to 0, or is 0 until it rises
+
+
+def test_prop_payoffs_zero_where_eq_2_is_not_positive_falls_in_the_chapter():
+    """k = 1000, a0 = 0.9: 0.29 at 136 scans, 0 at 200."""
+    assert round(float(eq2(136, 1000, 0.9)), 2) == 0.29
+    assert float(eq2(200, 1000, 0.9)) < 0
+
+
+def test_two_islands_of_equilibria_with_concave_payoffs():
+    """a_i = (s1 s2 s3)^(3/10), cost 1/5: concave, at rest at 0 and at 1.5^10 each, not halfway between."""
+    high, grid = 1.5**10, np.linspace(0.0, 300.0, 300_001)
+    gain = lambda each: ((grid * each**2) ** 0.3 - grid / 5).max() - (each**0.9 - each / 5)  # noqa: E731
+    assert gain(0.0) == 0.0
+    assert gain(high) < 1e-9 < 0.02 < gain(high / 2)
+    stuck = fs.CustomPayoff(lambda s: s.prod(axis=-1, keepdims=True) ** 0.3 * np.ones(3), 3)
+    game = fs.Game(stuck, fs.LinearCost([0.2] * 3), capacity=300.0)
+    assert fs.regret(game, fs.ShapleyPayment(), [0.0] * 3) < 1e-9
+    assert fs.regret(game, fs.ShapleyPayment(), [high] * 3) < 1e-6
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        s, t = rng.exponential(5.0, (2, 3))
+        assert stuck.total((s + t) / 2) >= (stuck.total(s) + stuck.total(t)) / 2 - 1e-12
+
+
+# ---- exercises ------------------------------------------------------------------------------------------------------
+
+
+def test_exercise_payoffs_by_hand():
+    """(a) 1/2, 1/6, 1/12; 9 and 99 thousand. (b) 0.601 at k e^6 and -3.1 at k, for k = 4."""
+    worth = [Fraction(m, 1 + m) for m in range(4)]
+    assert [b - a for a, b in itertools.pairwise(worth)] == [Fraction(1, 2), Fraction(1, 6), Fraction(1, 12)]
+    assert fs.PowerLaw(3).values([9.0, 0.0, 0.0])[0] == pytest.approx(0.9)
+    assert fs.PowerLaw(3, beta=0.5).values([99.0, 0.0, 0.0])[0] == pytest.approx(0.9)
+    assert round(float(eq2(4 * mpmath.exp(6), 4, 0.9)), 3) == 0.601
+    assert round(float(eq2(4, 4, 0.9)), 6) == -3.1
+
+
+def test_exercise_payoffs_concave_without_dr():
+    """(s1 s2)^(2/5): a concave payoff whose cross-difference is positive."""
+    a = lambda x, y: (x * y) ** 0.4  # noqa: E731
+    assert a(1, 1) - a(0, 1) - a(1, 0) + a(0, 0) > 0
+
+
+def test_exercise_payoffs_a_public_data_set():
+    """Eq. (2) from 260 samples on: concave, monotone, DR; nobody giving is no equilibrium; payments sum to -0.048."""
+    worth = lambda m: float(eq2(260 + m, 10, 0.9))  # noqa: E731
+    gains = [3 * (worth(x) - worth(0)) - x / 2000 for x in np.linspace(0, 200, 401)]  # nobody else gives
+    assert round(max(gains), 3) == 0.482
+    assert round(-3 * worth(0), 3) == -0.048
+
+    def with_public(s):
+        m = 260 + s.sum(axis=-1, keepdims=True)
+        return np.repeat(0.9 - (4 + np.sqrt(20 * (2 + np.log(m / 10)))) / np.sqrt(m), 3, axis=-1)
+
+    seeded = fs.CustomPayoff(with_public, n_agents=3, concave=True)
+    assert (worst_breach(seeded, np.random.default_rng(3), 300.0) < 1e-12).all()
+    game = fs.Game(seeded, fs.LinearCost([1 / 2000] * 3), capacity=200)
+    assert fs.regret(game, fs.ShapleyPayment(), [0, 0, 0]) == pytest.approx(max(gains), abs=1e-4)
+    assert fs.budget_gap(game, fs.ShapleyPayment(), [200, 200, 200]) == pytest.approx(-3 * worth(0), abs=1e-12)

@@ -361,3 +361,56 @@ def test_potential_between_surplus_and_harmonic_multiple(n, data):
 def test_potential_below_surplus_without_dr():
     """If only all three together have a surplus, P = A / 3."""
     assert potential(lambda s: Fraction(min(s)), [1, 1, 1]) == Fraction(1, 3)
+
+
+def test_prop_equilibrium_set_not_every_end_is_a_limit():
+    """A = z - (z-1)_+^2 / (1+s_1) on [0, 1]^2, cost 1: all z <= 1 are at rest, a subsidy leads to (1, 0) alone."""
+    tenths = [Fraction(k, 20) for k in range(21)]
+
+    def surplus(s):
+        z = sum(s)
+        return z - max(Fraction(0), z - 1) ** 2 / (1 + s[0])
+
+    phi = lambda s, eta=0: potential(surplus, s) - sum(s) * (1 - eta)  # noqa: E731
+    grid = list(itertools.product(tenths, repeat=2))
+    top = max(map(phi, grid))
+    assert {s for s in grid if phi(s) == top} == {s for s in grid if sum(s) <= 1}
+    for s in grid:  # by deviations too, from the definition
+        u = lambda t: [p - x for p, x in zip(arrivals(surplus, t), t, strict=True)]  # noqa: E731
+        stays = all(u(moved(s, i, x))[i] <= u(s)[i] for i in range(2) for x in tenths)
+        assert stays == (sum(s) <= 1)
+    for eta in (Fraction(1, 10), Fraction(1, 100), Fraction(1, 1000)):
+        end = (Fraction(1), 2 * eta)
+        assert phi(end, eta) == eta + eta**2
+        assert all(phi(s, eta) < phi(end, eta) for s in grid if s != end)
+
+
+def test_thm_equilibria_are_maximisers_not_closed_if_a_cost_jumps():
+    """A = s_1 + s_2 + s_3, cost s_i below the capacity 1 and 2 there: every s below it is at rest, none at it."""
+    surplus = lambda s: sum(s, Fraction(0))  # noqa: E731
+    cost = lambda x: x + (x == 1)  # noqa: E731
+    levels = [Fraction(k, 4) for k in range(5)]
+    for s in itertools.product(levels, repeat=3):
+        u = [p - cost(x) for p, x in zip(arrivals(surplus, s), s, strict=True)]
+        better = [arrivals(surplus, moved(s, i, x))[i] - cost(x) > u[i] for i in range(3) for x in levels]
+        assert any(better) == (Fraction(1) in s)
+
+
+# ---- exercises and Kakutani's route --------------------------------------------------------------------------
+
+
+def test_the_ring_without_payments_has_no_potential_and_rests_at_one_half():
+    """Round the square of agents 1 and 2 the movers' changes add up to -1; the fixed point of 1 - s_{i-1} is 1/2."""
+    u = lambda s, i: min(Fraction(1), Fraction(s[i] + s[i - 1])) - Fraction(s[i], 2)  # noqa: E731
+    tour = [(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 0, 0)]
+    assert sum(u(t, i) - u(s, i) for (s, t), i in zip(itertools.pairwise(tour), (0, 1, 0, 1), strict=True)) == -1
+    half = (Fraction(1, 2),) * 3
+    for i, x in itertools.product(range(3), [Fraction(k, 20) for k in range(21)]):
+        assert u(moved(half, i, x), i) <= u(half, i) or x == half[i]
+
+
+def test_exercise_potential_by_hand():
+    """P(1,1,1) = 13/4 and P(1,1,0) = 5/2: the difference is Cleo's 3/4."""
+    surplus = lambda s: Fraction(3 * sum(s), 1 + sum(s))  # noqa: E731
+    assert (potential(surplus, (1, 1, 1)), potential(surplus, (1, 1, 0))) == (Fraction(13, 4), Fraction(5, 2))
+    assert arrivals(surplus, (1, 1, 1))[2] == Fraction(3, 4)

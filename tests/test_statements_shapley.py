@@ -372,17 +372,19 @@ def test_algorithm_1_shrinks_the_model_if_fewer_are_sampled():
 
 @draws
 @given(seed=seeds)
-def test_algorithm_1_cannot_leave_the_zero_model(seed):
-    """A ReLU network without biases has zero gradient at zero, by differences of its loss."""
+def test_algorithm_1_moves_the_output_bias_of_a_zero_model_and_no_weight(seed):
+    """A ReLU network at zero: its loss changes with the output bias, by differences, and with nothing else."""
     rng = np.random.default_rng(seed)
-    inputs, targets = rng.normal(size=(6, 3)), rng.normal(size=6)
+    inputs, targets = rng.normal(size=(6, 3)), rng.normal(size=6) + 2
 
-    def loss(weights):
-        hidden = np.maximum(inputs @ weights[:12].reshape(3, 4), 0.0)
-        return ((hidden @ weights[12:] - targets) ** 2).sum()
+    def loss(p):
+        hidden = np.maximum(inputs @ p[:12].reshape(3, 4) + p[12:16], 0.0)
+        return ((hidden @ p[16:20] + p[20] - targets) ** 2).sum()
 
-    zero = loss(np.zeros(16))
-    assert all(loss(sign * 1e-3 * row) == zero for row in np.eye(16) for sign in (1, -1))
+    zero = loss(np.zeros(21))
+    changes = [[loss(sign * 1e-3 * row) - zero for sign in (1, -1)] for row in np.eye(21)]
+    assert not np.any(changes[:20])
+    assert changes[20][0] < 0 < changes[20][1]
 
 
 def test_algorithm_1_runs_too_many_iterations():
@@ -392,3 +394,39 @@ def test_algorithm_1_runs_too_many_iterations():
     intended = [t for h in range(1, H + 1) for t in range(window * (h - 1) + 1, window * h + 1)]
     assert (len(printed), printed[0]) == (27, 0)
     assert intended == list(range(1, H * window + 1))
+
+
+# ---- exercises ----------------------------------------------------------------------------------------------------
+
+
+def test_exercise_shapley_by_hand():
+    """(a) 3/4 each, dividends 3/2, -1, 3/4. (b) 2/3, 1/6, 1/6. In the text: 1.217 with dividends -1.35, -1, 0.95."""
+    one_each = symmetric(3, surplus)
+    assert shapley(3, one_each) == [Fraction(3, 4)] * 3
+    by_size = {len(T): value for T, value in dividends(3, one_each).items() if T}
+    assert [by_size[size] for size in (1, 2, 3)] == [Fraction(3, 2), -1, Fraction(3, 4)]
+    needs_ada = {X: Fraction(0 in X and len(X) >= 2) for X in powerset(3)}
+    assert shapley(3, needs_ada) == [Fraction(2, 3), Fraction(1, 6), Fraction(1, 6)]
+    hospitals = {X: surplus(sum((3, 1, 1)[i] for i in X)) for X in powerset(3)}
+    d = dividends(3, hospitals)
+    pairs = [d[frozenset(T)] for T in ((0, 1), (0, 2), (1, 2), (0, 1, 2))]
+    assert [float(x) for x in pairs] == [-1.35, -1.35, -1.0, 0.95]
+    assert [round(float(x), 3) for x in shapley(3, hospitals)] == [1.217, 0.642, 0.642]
+    assert [round(float(x), 4) for x in banzhaf(3, hospitals)] == [1.1375, 0.5625, 0.5625]
+
+
+def test_exercise_shapley_a_concave_surplus_for_two_of_three():
+    """The least of 1, m/2 and the three pair sums is concave, and has the corners of "two of three"; DR fails."""
+
+    def two_of_three(s):
+        a, b, c = s
+        return min(1, Fraction(a + b + c) / 2, a + b, a + c, b + c)
+
+    corners = list(itertools.product([0, 1], repeat=3))
+    assert all(two_of_three(X) == (sum(X) >= 2) for X in corners)
+    thirds = [[Fraction(x, 3) for x in p] for p in itertools.product(range(4), repeat=3)]
+    for p, other in itertools.product(thirds, repeat=2):
+        middle = [(x + y) / 2 for x, y in zip(p, other, strict=True)]
+        assert two_of_three(middle) >= (two_of_three(p) + two_of_three(other)) / 2
+    alone, second = two_of_three((1, 0, 0)), two_of_three((1, 1, 0)) - two_of_three((0, 1, 0))
+    assert (alone, second) == (0, 1)

@@ -46,6 +46,10 @@ LABELS = {
 
 BESIDES = {f"Eq. ({n})" for n in (2, 3, 8, 9, 10, 11, 12, 13, 25, 26, 27)} | {
     "Introduction",
+    "Introduction, reciprocity",
+    "Sec. 2.2, existence",
+    "Footnote 3",
+    "Sec. 4, costs",
     "After Lemma 4.5",
     "Table 1",
     "App. E, sample bound",
