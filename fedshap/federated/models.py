@@ -41,8 +41,8 @@ def build_model(
     ----------
     model : str or callable
         A name in ``MODELS``: for images ``"cnn"`` (from 4 x 4), ``"lenet"`` (from 16 x 16), ``"resnet18"``; for
-        rows ``"resmlp"``, ``"quadratic"``; for both ``"mlp"``. Or a function of the input shape and the number of classes that
-        returns a module.
+        rows ``"resmlp"``, ``"quadratic"``; for both ``"mlp"``. Or a function of the input shape and the number of
+        classes that returns a module.
     input_shape : tuple of int
         Shape of one input: (C, H, W) of an image, (d,) of a row of features.
     n_classes : int
