@@ -18,7 +18,7 @@ from fedshap._intervals import student_half_width
 from fedshap._types import Array
 from fedshap._validation import as_instance
 from fedshap.costs import Cost
-from fedshap.federated.exchange import Curve, Decision, Offer, Slope
+from fedshap.federated.exchange import Curve, Decision, Offer, Slope, TrainTask
 
 _GRID = 65  # amounts at which a cost is tried
 _ROUNDING = 1e-9
@@ -33,6 +33,17 @@ def choose(offer: Offer, cost: Cost, capacity: float) -> tuple[Decision | None, 
     if isinstance(offer, Slope):
         amount += offer.step * (offer.marginal - float(cost.derivatives(np.array([amount]))[0]))
     return None, float(np.clip(amount, 0.0, capacity))
+
+
+def further_amounts(amount: float, task: TrainTask, capacity: float) -> list[float]:
+    """The amounts asked for beside the one chosen, each in [0, capacity].
+
+    One beyond a bound becomes the bound. If that leaves none but the chosen one, the offsets are taken the other way.
+    """
+    near = [float(np.clip(amount + offset, 0.0, capacity)) for offset in task.offsets]
+    if near and all(each == amount for each in near):
+        near = [float(np.clip(amount - offset, 0.0, capacity)) for offset in task.offsets]
+    return near + [min(level, capacity) for level in task.levels]
 
 
 def decide(curve: Curve, cost: Cost) -> Decision:
@@ -52,11 +63,13 @@ def decide(curve: Curve, cost: Cost) -> Decision:
 
 
 def _bound(gains: Array, level: float) -> float:
-    """Upper confidence bound of the largest expected gain, at all amounts at once (Bonferroni), at least 0."""
-    shuffles, amounts = gains.shape
+    """Upper confidence bound of the largest expected gain, at least 0.
+
+    It is the largest of the bounds of all amounts: that of the best amount alone holds with probability ``level``.
+    """
     mean, error = _mean_and_error(gains)
-    one_sided = 1.0 - 2.0 * (1.0 - level) / amounts  # the two-sided level with the same upper end
-    return float(max((mean + student_half_width(error, shuffles - 1.0, one_sided)).max(), 0.0))
+    one_sided = 2.0 * level - 1.0  # the two-sided level with the same upper end
+    return float(max((mean + student_half_width(error, len(gains) - 1.0, one_sided)).max(), 0.0))
 
 
 def _mean_and_error(gains: Array) -> tuple[Array, Array]:

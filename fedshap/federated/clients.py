@@ -20,7 +20,7 @@ from fedshap._types import Array
 from fedshap._validation import as_choice, as_instance, read_only
 from fedshap.costs import Cost
 from fedshap.federated.backends import as_tensors, get_weights, reproducible, set_weights, snapshots, with_layout
-from fedshap.federated.choices import check_cost, choose
+from fedshap.federated.choices import check_cost, choose, further_amounts
 from fedshap.federated.config import DTYPES, TrainingConfig
 from fedshap.federated.datasets import Dataset, Federation, as_federation
 from fedshap.federated.exchange import Description, Refusal, ScoreTask, Stream, Trained, TrainTask, mixtures
@@ -139,7 +139,7 @@ class Client(Record):
     def train(self, task: TrainTask) -> Trained:
         """Choose an amount, and train that and the further ones asked for."""
         decision, amount = choose(task.offers[self.number], self.cost, self.capacity)
-        amounts = np.array([amount, *_further(amount, task, self.capacity)])
+        amounts = np.array([amount, *further_amounts(amount, task, self.capacity)])
         models = [self._local_models(task.weights, stream, amounts) for stream in task.streams]
         shape = (len(task.streams), len(amounts), len(task.weights))
         return Trained(read_only(amounts), read_only(np.array(models).reshape(shape)), decision)
@@ -243,15 +243,6 @@ def score_inputs(model: nn.Module, task: ScoreTask, inputs: Tensor, labels: Tens
             else:
                 found[row] = F.softmax(scores, dim=1).gather(1, labels[:, None])[:, 0].numpy()
     return found.reshape(len(task.models), len(task.mixing), len(labels))
-
-
-def _further(amount: float, task: TrainTask, capacity: float) -> list[float]:
-    """The amounts asked for beside the one chosen, each in [0, capacity]."""
-    near = []
-    for offset in task.offsets:
-        beyond = not 0.0 <= amount + offset <= capacity
-        near.append(float(np.clip(amount - offset if beyond else amount + offset, 0.0, capacity)))
-    return near + [min(level, capacity) for level in task.levels]
 
 
 def _each_cost(costs: Cost | Sequence[Cost], n: int) -> list[Cost]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from fedshap._records import Record
 from fedshap._types import Array, PerAgent
-from fedshap._validation import as_array, as_count, as_level, read_only
+from fedshap._validation import as_array, as_count, as_interval, read_only
 from fedshap.federated.exchange import Curve, Decision, Keep, Trained, TrainTask
 
 _FRESH = 1  # last number of the shuffles' streams: no round has it
@@ -31,8 +31,10 @@ class Search(Record):
         become all she has.
     shuffles : int
         At least 4: one half proposes, the other half judges, and each needs a standard error.
+    coalitions : int
+        Coalitions of the others that each amount of a client is tried with, all if there are no more.
     level : float
-        Confidence of the bound on each client's gain, in (0, 1).
+        Confidence of the bound on each client's gain, in (0.5, 1). The largest of all bounds holds with it too.
 
     Raises
     ------
@@ -41,18 +43,20 @@ class Search(Record):
     """
 
     def __init__(
-        self, levels: Sequence[float] = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0), shuffles: int = 8, level: float = 0.95
+        self,
+        levels: Sequence[float] = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0),
+        shuffles: int = 8,
+        *,
+        coalitions: int = 64,
+        level: float = 0.95,
     ) -> None:
         self.levels = read_only(as_array("levels", levels, minimum=0.0))
-        if (
-            self.levels.ndim != 1
-            or not len(self.levels)
-            or self.levels[0] != 0.0
-            or (np.diff(self.levels) <= 0.0).any()
-        ):
+        rising = self.levels.ndim == 1 and len(self.levels) > 1 and bool((np.diff(self.levels) > 0.0).all())
+        if not rising or self.levels[0] != 0.0:
             raise ValueError(f"levels must increase from 0, where a share may drop at once; got {list(self.levels)}")
         self.shuffles = as_count("shuffles", shuffles, minimum=4)
-        self.level = as_level(level)
+        self.coalitions = as_count("coalitions", coalitions)
+        self.level = as_interval("level", level, 0.5, np.nextafter(1.0, 0.0))
 
     def task(self, weights: Array, amounts: PerAgent, round_: int) -> TrainTask:
         """Training of everybody's present amount and of all levels, on fresh shuffles."""

@@ -55,7 +55,7 @@ class Estimator(Record):
 
     @abstractmethod
     def marginals(
-        self, amounts: Array, shares: Array, observations: Sequence[Observation], present: PerAgent
+        self, amounts: Array, shares: Array | None, observations: Sequence[Observation], present: PerAgent
     ) -> tuple[PerAgent, PerAgent]:
         """Marginal shares and their standard errors, each of shape (n,), for n clients that answered.
 
@@ -64,7 +64,7 @@ class Estimator(Record):
         amounts : ndarray
             Amounts that each trained, shape (n, k), the present one first.
         shares : ndarray
-            Each one's share at each of hers, for each shuffle, shape (K, n, k).
+            Each one's share at each of hers, for each shuffle, shape (K, n, k); None if there are no ``offsets``.
         observations : sequence of Observation
             Of this round and those before, the oldest first, as far as ``window`` asks for them.
         present : ndarray
@@ -94,7 +94,7 @@ class TwoModels(Estimator):
         self.offsets = (self.epsilon,)
 
     def marginals(
-        self, amounts: Array, shares: Array, observations: Sequence[Observation], present: PerAgent
+        self, amounts: Array, shares: Array | None, observations: Sequence[Observation], present: PerAgent
     ) -> tuple[PerAgent, PerAgent]:
         return _slope(amounts, shares, 0, 1)
 
@@ -118,7 +118,7 @@ class Secant(Estimator):
         self.offsets = (-self.span / 2.0, self.span / 2.0)
 
     def marginals(
-        self, amounts: Array, shares: Array, observations: Sequence[Observation], present: PerAgent
+        self, amounts: Array, shares: Array | None, observations: Sequence[Observation], present: PerAgent
     ) -> tuple[PerAgent, PerAgent]:
         return _slope(amounts, shares, 1, 2)
 
@@ -144,7 +144,7 @@ class LocalFit(Estimator):
         self.window = as_count("window", window)
 
     def marginals(
-        self, amounts: Array, shares: Array, observations: Sequence[Observation], present: PerAgent
+        self, amounts: Array, shares: Array | None, observations: Sequence[Observation], present: PerAgent
     ) -> tuple[PerAgent, PerAgent]:
         found = self._gradient(observations, present)
         if len(observations) < 2:
@@ -171,8 +171,9 @@ class LocalFit(Estimator):
         return PowerLaw(alpha=1.0 - observations[-1].scores[0], weights=fitted.weights)
 
 
-def _slope(amounts: Array, shares: Array, low: int, high: int) -> tuple[PerAgent, PerAgent]:
+def _slope(amounts: Array, shares: Array | None, low: int, high: int) -> tuple[PerAgent, PerAgent]:
     """Difference of shares over difference of amounts, its mean over the shuffles and the error of that."""
+    assert shares is not None
     step = amounts[:, high] - amounts[:, low]
     rise = shares[:, :, high] - shares[:, :, low]  # (K, n)
     slopes = np.divide(rise, step, out=np.zeros_like(rise), where=step != 0.0)

@@ -63,7 +63,7 @@ class Curve(Record):
     shares : ndarray
         Your Shapley share at each, the others' amounts unchanged, for each of K shuffles, shape (K, k).
     level : float
-        Confidence of the bound on your gain, in (0, 1); it is to hold for all amounts at once.
+        Confidence of the bound on your gain, in (0.5, 1).
     """
 
     amounts: Array
@@ -110,7 +110,7 @@ class TrainTask(Record):
     streams : tuple
         One shuffle each; with none, clients choose and train nothing.
     offsets : tuple of float
-        Further amounts, by their distance from the one chosen. One beyond a bound is mirrored at the amount.
+        Further amounts, by their distance from the one chosen; see :func:`~fedshap.federated.choices.further_amounts`.
     levels : tuple of float
         Further amounts, as they are; one beyond what she has becomes all she has.
     """
@@ -303,5 +303,5 @@ def mixture(models: Array, row: PerAgent, weights: Array) -> Array:
     total = np.zeros_like(weights)
     for model, share in zip(models, row, strict=True):
         if share:
-            total += model if share == 1.0 else share * model
-    return total / row.sum()
+            total += model if share == 1.0 else float(share) * model
+    return total / float(row.sum())

@@ -27,7 +27,6 @@ from fedshap._files import as_path, claimed
 from fedshap._records import Record, short_repr
 from fedshap._types import Array, PerAgent
 from fedshap._validation import as_count, read_only
-from fedshap.federated.coalition_models import MOST_PLAYERS
 from fedshap.federated.estimators import TwoModels
 from fedshap.federated.exchange import Clients, Description, Refusal
 from fedshap.federated.ledger import NAME, Ledger, Line, Snapshots
@@ -90,7 +89,10 @@ class FedBRShap(Rules):
     start : float
         Batches that everybody gives in the first round.
     average : {"participants", "everyone", "samples"}
-        See :class:`~fedshap.federated.coalition_models.AllCoalitions`.
+        See :class:`~fedshap.federated.coalition_models.CoalitionGame`.
+    coalitions : int, optional
+        Coalitions scored in each round, drawn in complementary pairs; shares are then estimates with standard errors.
+        By default all up to 10 clients, and twenty for each client where there are more.
     search : Search, optional
         What clients try after each stage; with None nothing certifies where they are, and nobody sees 0.
     audit : Audit, optional
@@ -212,12 +214,10 @@ class FedBRShap(Rules):
         missing = {i: each.reason for i, each in enumerate(described) if isinstance(each, Refusal)}
         if missing or len(described) < self.quorum_of(len(described)) or not described:
             reasons = "".join(f"; client {client}: {why}" for client, why in missing.items())
-            raise ValueError(
-                f"all clients must be there before the first round; got {len(described) - len(missing)}{reasons}"
-            )
+            there = f"{len(described) - len(missing)} of {len(described)} are{reasons}"
+            quorum = self.quorum_of(len(described))
+            raise ValueError(f"all clients must be there before the first round, {quorum} at least; {there}")
         known = [each for each in described if isinstance(each, Description)]
-        if len(known) > MOST_PLAYERS:
-            raise ValueError(f"coalitions of more than {MOST_PLAYERS} clients are not all scored; got {len(known)}")
         sizes = {each.n_weights for each in known} | {len(clients.weights)}
         if len(sizes) > 1:
             told = ", ".join(f"{each.name} {each.n_weights}" for each in known)

@@ -7,14 +7,14 @@ number in the paper.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from fedshap._types import Array, PerAgent
-from fedshap.federated.coalition_models import AllCoalitions
+from fedshap.federated.coalition_models import CoalitionGame
 from fedshap.federated.deviations import Search, certificate
 from fedshap.federated.estimators import Observation
 from fedshap.federated.exchange import (
@@ -36,6 +36,9 @@ from fedshap.federated.ledger import Line
 from fedshap.federated.rules import Rules
 from fedshap.federated.states import State
 
+Drawn = Callable[[int], dict[str, int | None]]
+"""How many coalitions of so many players are scored."""
+
 _ADDS_UP = 1e-12  # of the scores: what a client owes must be what she gained
 
 
@@ -49,7 +52,7 @@ class Played:
 
     players: list[int]  # numbers of the clients, increasing
     trained: dict[int, Trained]
-    game: AllCoalitions
+    game: CoalitionGame
     task: ScoreTask  # their models alone
     scores: Array  # (players, K, m)
     refused: dict[str, str]
@@ -58,18 +61,22 @@ class Played:
 def play_round(rules: Rules, clients: Clients, state: State) -> tuple[Line, State]:
     """Lines 8-22. Line 8 lets t run to W H in every stage and h never advances; here a stage is W rounds."""
     number, n = state.rounds + 1, len(state.amounts)
-    streams = ((number,), *((number, shuffle) for shuffle in range(1, rules.repeats)))
+    streams = (
+        (state.rounds,),
+        *((state.rounds, shuffle) for shuffle in range(1, rules.repeats)),
+    )  # as `train` has them
     # Lines 13-20, the step of Eq. (11), are the client's: only she knows her cost.
     offers = {client: _offer(rules, state, client) for client in range(n)}
     # Line 9. The second model goes on from the first: it costs eps further batches, not s_i + eps.
     task = TrainTask(state.weights, offers, streams, rules.estimator.offsets)
-    played = play(rules, clients, task)
+    played = play(rules, clients, task, rules.drawn)
     # Line 12. Shapley's weights; App. F.2 prints 1 / 2^(n-1), Banzhaf's, which balance no budget from n = 3 on.
     owed = _owed(played, n)
     # Line 10. The mean of those who trained. Over all n, one who gives nothing holds the model back.
     weights = mixture(played.task.models[0], played.game.everybody, state.weights)
     seen = _window(rules, state, played)
-    own = played.game.own_shares(played.scores.sum(axis=0))
+    total = played.scores.sum(axis=0)  # (K, m)
+    own = played.game.own_shares(total) if played.game.n_versions > 1 else None
     present = played.game.amounts[:, 0]
     marginals, errors = rules.estimator.marginals(played.game.amounts, own, _among(seen, played.players), present)
     line = {
@@ -78,6 +85,7 @@ def play_round(rules: Rules, clients: Clients, state: State) -> tuple[Line, Stat
         "amounts": _listed(played.players, present, n),
         "refused": played.refused,
         "shares": owed.sum(axis=1).tolist(),
+        "share errors": _listed(played.players, played.game.shares(total[0])[1], n),
         "gains": owed.sum(axis=0).tolist(),
         "transfers": transfers(owed).tolist(),
         "marginals": _listed(played.players, marginals, n),
@@ -137,22 +145,29 @@ def settle(rules: Rules, clients: Clients, state: State, described: Sequence[Des
     return line, after
 
 
-def play(rules: Rules, clients: Clients, task: TrainTask) -> Played:
-    """Have clients train, and score what their coalitions make; one who fails at either is left out of the game."""
+def play(rules: Rules, clients: Clients, task: TrainTask, drawn: Drawn) -> Played:
+    """Have clients train, and score what their coalitions make; one who fails at either is left out of the game.
+
+    What the others scored is used again where the smaller game's mixtures are among the larger one's, as they are if
+    all coalitions are scored. Else they are asked once more.
+    """
     trained, silent = accepted(clients.train(task), list(task.offers), lambda answer: wrong_training(answer, task))
     refused = {str(client): f"training: {why}" for client, why in silent.items()}
     players = sorted(trained)
     _enough(rules, players, len(task.offers), refused)
-    game, scored = _game(rules, task.weights, trained, players)
-    scores, silent = accepted(clients.score(scored, players), players, lambda answer: wrong_scores(answer, scored))
-    if silent:
+    game, scored = _game(rules, drawn, task, trained, players)
+    scores, silent = _scored(clients, scored, players)
+    while silent:
         refused |= {str(client): f"scoring: {why}" for client, why in silent.items()}
         kept = [player for player in players if player in scores]
         _enough(rules, kept, len(task.offers), refused)
-        smaller, fewer = _game(rules, task.weights, trained, kept)
+        smaller, fewer = _game(rules, drawn, task, trained, kept)
         places = game.places([players.index(player) for player in kept], smaller)
-        scores = {player: scores[player][:, places] for player in kept}
         game, scored, players = smaller, fewer, kept
+        if places is None:
+            scores, silent = _scored(clients, scored, players)
+        else:
+            scores, silent = {player: scores[player][:, places] for player in kept}, {}
     return Played(
         players, {i: trained[i] for i in players}, game, scored, np.array([scores[i] for i in players]), refused
     )
@@ -166,7 +181,7 @@ def transfers(owed: Array) -> PerAgent:
 def _search(rules: Rules, search: Search, clients: Clients, state: State) -> tuple[dict[str, Any], PerAgent]:
     """What anybody would gain by another amount, and the amounts that clients give next."""
     task = search.task(state.weights, state.amounts, state.rounds)
-    played = play(rules, clients, task)
+    played = play(rules, clients, task, lambda players: rules.drawn_for_search(search, players))
     shares = played.game.own_shares(played.scores.sum(axis=0))
     question = search.question(task, played.trained, shares)
     answers, silent = accepted(clients.train(question), played.players, lambda answer: wrong_decision(answer, question))
@@ -185,12 +200,17 @@ def _offer(rules: Rules, state: State, client: int) -> Offer:
 
 
 def _game(
-    rules: Rules, weights: Array, trained: Mapping[int, Trained], players: Sequence[int]
-) -> tuple[AllCoalitions, ScoreTask]:
+    rules: Rules, drawn: Drawn, task: TrainTask, trained: Mapping[int, Trained], players: Sequence[int]
+) -> tuple[CoalitionGame, ScoreTask]:
     """The coalitions of some who trained, and their models."""
-    game = AllCoalitions(np.array([trained[player].amounts for player in players]), rules.average)
+    amounts = np.array([trained[player].amounts for player in players])
+    game = CoalitionGame(amounts, rules.average, **drawn(len(players)), seed=task.streams[0])
     models = np.concatenate([trained[player].models for player in players], axis=1)  # (K, players * k, P)
-    return game, ScoreTask(weights, models, game.mixing)
+    return game, ScoreTask(task.weights, models, game.mixing)
+
+
+def _scored(clients: Clients, task: ScoreTask, players: Sequence[int]) -> tuple[dict[int, Array], dict[int, str]]:
+    return accepted(clients.score(task, players), players, lambda answer: wrong_scores(answer, task))
 
 
 def _enough(rules: Rules, players: Sequence[int], n: int, refused: Mapping[str, str]) -> None:
@@ -206,9 +226,8 @@ def _enough(rules: Rules, players: Sequence[int], n: int, refused: Mapping[str, 
 def _owed(played: Played, n: int) -> Array:
     """``Phi``, shape (n, n), zero in the rows and columns of those who are out."""
     scores = played.scores[:, 0]
-    shares = played.game.shares(scores)  # (scorers, players)
-    gains = played.game.gains(scores)[:, -1]
-    off = np.abs(shares.sum(axis=1) - gains)
+    shares = played.game.shares(scores)[0]  # (scorers, players)
+    off = np.abs(shares.sum(axis=1) - played.game.surplus(scores))
     if not (off <= _ADDS_UP).all():
         raise ArithmeticError(f"shares miss the gains that they divide by {off.max():.2g}")
     owed = np.zeros((n, n))
@@ -223,7 +242,7 @@ def _public(rules: Rules, played: Played, state: State) -> tuple[Array, ...]:
     sums = []
     for before, outcomes in zip(state.public, rules.audit.outcomes(played.task), strict=True):
         after = before.copy()
-        after[:, played.players] += played.game.shares(outcomes)
+        after[:, played.players] += played.game.shares(outcomes)[0]
         sums.append(after)
     return tuple(sums)
 
@@ -234,7 +253,7 @@ def _window(rules: Rules, state: State, played: Played) -> tuple[Observation, ..
         return ()
     n, coalitions = len(state.amounts), played.game.coalition_scores(played.scores.transpose(1, 0, 2))
     new = []
-    for values in coalitions:  # (players, 2^players), one for each shuffle
+    for values in coalitions:  # (players, coalitions), one for each shuffle
         profiles, scores = np.zeros((values.shape[1], n)), np.full((values.shape[1], n), np.nan)
         profiles[:, played.players] = played.game.profiles
         scores[:, played.players] = values.T
@@ -252,7 +271,7 @@ def _listed(players: Sequence[int], values: PerAgent, n: int) -> list[float | No
     """One entry for each client: None for those who are out, or where a value is not known."""
     found: list[float | None] = [None] * n
     for player, value in zip(players, values.tolist(), strict=True):
-        found[player] = None if np.isnan(value) else value
+        found[player] = value if np.isfinite(value) else None
     return found
 
 
