@@ -187,7 +187,7 @@ class LocalClients(Record):
     >>> federation = partition(load_dataset("digits"), n_clients=3, rng=0)
     >>> clients = LocalClients(federation, fs.LinearCost([0.001, 0.002, 0.003]))
     >>> [each.capacity for each in clients.descriptions], len(clients.weights)
-    ([167.0, 167.0, 167.0], 8234)
+    ([52.0, 52.0, 52.0], 8234)
     """
 
     def __init__(
