@@ -332,6 +332,17 @@ def test_the_surplus_is_what_the_model_gained(federation, score) -> None:
     assert run.gains.sum() > 0.1
 
 
+def test_a_client_is_known_by_her_data_and_her_settings_not_by_her_cost(federation) -> None:
+    def known(rate: float = 0.001, **settings) -> list[str]:
+        clients = LocalClients(federation, fs.LinearCost([rate] * 3), LocalTraining(**{"model": "mlp"} | settings))
+        return [each.digest for each in clients.descriptions]
+
+    assert known() == known(rate=0.5)
+    assert len(set(known())) == 3
+    for change in ({"seed": 1}, {"batch_size": 9}, {"learning_rate": 0.11}, {"score": "probability"}):
+        assert not set(known()) & set(known(**change))
+
+
 # ---- books ----------------------------------------------------------------------------------------
 
 
@@ -399,8 +410,8 @@ def test_a_torn_last_line_is_dropped_wherever_it_was_torn(tmp_path, capsys) -> N
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"stage": 3}, "settings .*stage=3"),
-        ({"start": 5.0}, "settings .*start=5"),
+        ({"stage": 3}, "settings .*'stage': 3"),
+        ({"start": 4.0 + 1e-12}, "settings .*4.000000000001"),
         ({"average": "samples"}, "settings .*samples"),
     ],
 )

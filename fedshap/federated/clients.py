@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -123,6 +124,7 @@ class Client(Record):
         self._config = training.config
         self._model = training.build(train)
         self._weights = read_only(_array(self._model))
+        self._digest = _digest(train, test, training)
         self._inputs, self._labels = as_tensors(train, self._config)
         self._test_inputs, self._test_labels = as_tensors(test, self._config)
 
@@ -134,7 +136,8 @@ class Client(Record):
     @property
     def description(self) -> Description:
         """What she says of herself."""
-        return Description(self.capacity, len(self.test_data), len(self.weights), f"client {self.number}")
+        size = len(self.test_data), len(self.weights)
+        return Description(self.capacity, *size, f"client {self.number}", self._digest)
 
     def train(self, task: TrainTask) -> Trained:
         """Choose an amount, and train that and the further ones asked for."""
@@ -254,6 +257,16 @@ def _each_cost(costs: Cost | Sequence[Cost], n: int) -> list[Cost]:
     if not isinstance(costs, Sequence) or len(costs) != n:
         raise ValueError(f"costs must be a Cost of {n} agents or {n} Costs of one; got {costs!r}")
     return list(costs)
+
+
+def _digest(train: Dataset, test: Dataset, training: LocalTraining) -> str:
+    """Of data and settings."""
+    model = getattr(training.model, "__qualname__", training.model)  # a function's repr is another in each process
+    content = hashlib.sha256(repr(asdict(training) | {"model": model}).encode())
+    for data in (train, test):
+        content.update(np.ascontiguousarray(data.inputs).data)
+        content.update(np.ascontiguousarray(data.labels).data)
+    return content.hexdigest()[:16]
 
 
 def _array(model: nn.Module) -> NDArray[np.float64]:

@@ -27,8 +27,8 @@ class Search(Record):
     Parameters
     ----------
     levels : sequence of float
-        Amounts in batches a round, non-negative and increasing; 0 must be among them. Beyond a client's capacity they
-        become all she has.
+        Amounts in batches a round, increasing from 0. Those beyond a client's capacity become all she has; so infinity
+        stands for that.
     shuffles : int
         At least 4: one half proposes, the other half judges, and each needs a standard error.
     coalitions : int
@@ -44,13 +44,13 @@ class Search(Record):
 
     def __init__(
         self,
-        levels: Sequence[float] = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0),
+        levels: Sequence[float] = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, np.inf),
         shuffles: int = 8,
         *,
         coalitions: int = 64,
         level: float = 0.95,
     ) -> None:
-        self.levels = read_only(as_array("levels", levels, minimum=0.0))
+        self.levels = read_only(as_array("levels", levels, minimum=0.0, finite=False))
         rising = self.levels.ndim == 1 and len(self.levels) > 1 and bool((np.diff(self.levels) > 0.0).all())
         if not rising or self.levels[0] != 0.0:
             raise ValueError(f"levels must increase from 0, where a share may drop at once; got {list(self.levels)}")

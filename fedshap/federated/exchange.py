@@ -8,7 +8,7 @@ amounts per client, ``m`` mixtures of local models. Everything is numpy: the pro
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -197,12 +197,15 @@ class Description(Record):
         Weights of her network.
     name : str
         Who she is, for messages and the ledger.
+    digest : str
+        A few characters that change with her data and with how she trains: a federation that goes on is the same one.
     """
 
     capacity: float
     n_tests: int
     n_weights: int
-    name: str = field(default="")
+    name: str = ""
+    digest: str = ""
 
 
 class Clients(Protocol):

@@ -7,6 +7,8 @@ word, and that line is done again. Beside the books lies the state after their l
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import json
 import os
 from collections.abc import Mapping
@@ -19,10 +21,12 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from fedshap._files import write_atomically
+from fedshap._records import Record
 from fedshap._types import Array
 
 NAME = "ledger.jsonl"
 VERSION = 1
+_LISTED = 32  # entries up to which an array is written out
 
 Line = Mapping[str, Any]
 
@@ -158,6 +162,27 @@ class Snapshots:
 
     def _path(self, line: int) -> Path:
         return self.folder / f"state-{line:06d}.safetensors"
+
+
+def exactly(value: Any) -> Any:
+    """Settings as JSON that tells different ones apart: records by their class and parameters, numbers to the bit."""
+    if isinstance(value, Record):
+        names = [name for name in inspect.signature(type(value)).parameters if hasattr(value, name)]
+        return {"": type(value).__name__} | {name: exactly(getattr(value, name)) for name in names}
+    if isinstance(value, np.ndarray):
+        return digest(value) if value.size > _LISTED else exactly(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [exactly(each) for each in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return str(value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return getattr(value, "__qualname__", repr(value))
+
+
+def digest(array: np.ndarray) -> str:
+    """A few characters that tell arrays apart."""
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
 
 
 def _text(line: Line) -> bytes:

@@ -29,8 +29,8 @@ from fedshap._types import Array, PerAgent
 from fedshap._validation import as_count, read_only
 from fedshap.federated.estimators import TwoModels
 from fedshap.federated.exchange import Clients, Description, Refusal
-from fedshap.federated.ledger import NAME, Ledger, Line, Snapshots
-from fedshap.federated.rounds import digest, play_round, settle
+from fedshap.federated.ledger import NAME, Ledger, Line, Snapshots, digest, exactly
+from fedshap.federated.rounds import play_round, settle
 from fedshap.federated.rules import Rules
 from fedshap.federated.states import State
 
@@ -239,8 +239,8 @@ class FedBRShap(Rules):
     def _head(self, clients: Clients, described: Sequence[Description]) -> dict[str, Any]:
         """What decides every number in the books."""
         return {
-            "settings": repr(self),
-            "clients": [[each.name, each.capacity, each.n_tests] for each in described],
+            "settings": exactly(self),
+            "clients": [exactly(each) for each in described],
             "weights": digest(clients.weights),
         }
 

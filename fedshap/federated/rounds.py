@@ -6,7 +6,6 @@ number in the paper.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,7 +31,7 @@ from fedshap.federated.exchange import (
     wrong_scores,
     wrong_training,
 )
-from fedshap.federated.ledger import Line
+from fedshap.federated.ledger import Line, digest
 from fedshap.federated.rules import Rules
 from fedshap.federated.states import State
 
@@ -283,8 +282,3 @@ def _replaced(values: PerAgent, players: Sequence[int], new: PerAgent) -> PerAge
 
 def _finite(values: PerAgent) -> list[float | str]:
     return [value if np.isfinite(value) else "infinite" for value in values.tolist()]
-
-
-def digest(array: Array) -> str:
-    """A few characters that tell arrays apart."""
-    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
