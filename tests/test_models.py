@@ -166,7 +166,7 @@ def test_a_function_may_build_the_network():
     [
         (
             lambda: build_model("resnet", (1, 8, 8), 10, seed=0),
-            "model must be one of 'cnn', 'lenet', 'resnet18', 'resmlp', 'quadratic' or a function; got 'resnet'",
+            "model must be one of 'cnn', 'lenet', 'resnet18', 'mlp', 'resmlp', 'quadratic' or a function; got 'resnet'",
         ),
         (lambda: build_model(None, (1, 8, 8), 10, seed=0), "model must be one of 'cnn', .* or a function; got None"),
         (lambda: build_model("cnn", (14,), 2, seed=0), r"model 'cnn': image_shape must be \(C, H, W\) .* got \(14,\)"),

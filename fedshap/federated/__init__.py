@@ -12,11 +12,17 @@ except ModuleNotFoundError as _error:
         f"fedshap.federated needs {_error.name}, which is not installed: pip install fedshap[train]"
     ) from _error
 
+from fedshap.federated.audit import Audit, set_aside
+from fedshap.federated.clients import Client, LocalClients, LocalTraining
 from fedshap.federated.datasets import Dataset, Federation
+from fedshap.federated.deviations import Search
+from fedshap.federated.estimators import Estimator, LocalFit, Secant, TwoModels
 from fedshap.federated.grid import TrainingRuns, train_grid
 from fedshap.federated.models import MODELS, build_model
-from fedshap.federated.networks import ConvNet, Quadratic, ResMLP, lenet, resnet18
+from fedshap.federated.networks import ConvNet, Perceptron, Quadratic, ResMLP, lenet, resnet18
 from fedshap.federated.partitions import partition, partition_dirichlet, partition_label_shares
+from fedshap.federated.protocol import FedBRShap, FederationRun
+from fedshap.federated.rounds import QuorumError
 from fedshap.federated.sources import DATASETS, load_dataset
 from fedshap.federated.training import TrainingConfig, TrainingResult, train
 from fedshap.payoffs.fitting import FittedPayoff, fit_payoff
@@ -26,15 +32,28 @@ __all__ = [
     "DATASETS",
     "MODELS",
     "AccuracyDrop",
+    "Audit",
+    "Client",
     "ConvNet",
     "Dataset",
+    "Estimator",
+    "FedBRShap",
     "Federation",
+    "FederationRun",
     "FittedPayoff",
+    "LocalClients",
+    "LocalFit",
+    "LocalTraining",
+    "Perceptron",
     "Quadratic",
+    "QuorumError",
     "ResMLP",
+    "Search",
+    "Secant",
     "TrainingConfig",
     "TrainingResult",
     "TrainingRuns",
+    "TwoModels",
     "accuracy_drops",
     "build_model",
     "contribution_grid",
@@ -45,6 +64,7 @@ __all__ = [
     "partition_dirichlet",
     "partition_label_shares",
     "resnet18",
+    "set_aside",
     "train",
     "train_grid",
 ]

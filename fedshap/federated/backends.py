@@ -13,7 +13,7 @@ batch begins with a step of length zero and grows input by input into a full one
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,6 +98,31 @@ def batched(
     vectors = torch.cat([part.flatten(1) for part in stacked.values()], dim=1)
     back = np.argsort(order, kind="stable")
     yield from zip(clients.numbers.tolist(), vectors[back], losses[back].tolist(), strict=True)
+
+
+def snapshots(
+    model: nn.Module, weights: Tensor, inputs: Tensor, labels: Tensor, amounts: Array, config: TrainingConfig
+) -> Iterator[Tensor]:
+    """Weights (P,) after each of several amounts of one client's batches, in increasing order, from ``weights``.
+
+    ``inputs`` are hers in the order of a shuffle. Each amount goes on from the whole batches of the one before, and
+    ends where training with that amount alone ends, bit for bit.
+    """
+    set_weights(model, weights)
+    size, done = config.batch_size, 0
+    for amount in amounts.tolist():
+        whole = int(amount)
+        if whole > done:
+            _sgd(model, inputs[done * size : whole * size], labels[done * size : whole * size], whole - done, config)
+            done = whole
+        reached = get_weights(model)
+        if amount > whole:
+            rest = slice(whole * size, int(np.ceil(amount * size)))
+            _sgd(model, inputs[rest], labels[rest], amount - whole, config)
+            yield get_weights(model)
+            set_weights(model, reached)
+        else:
+            yield reached
 
 
 def as_tensors(data: Dataset, config: TrainingConfig) -> tuple[Tensor, Tensor]:
@@ -191,3 +216,19 @@ def _precision(config: TrainingConfig) -> AbstractContextManager[object]:
     if not config.mixed_precision:
         return nullcontext()
     return torch.autocast(torch.device(config.device).type, torch.bfloat16)
+
+
+@contextmanager
+def reproducible() -> Iterator[None]:
+    """Sums over threads depend on how many there are, and cuDNN's choice of algorithm on the moment.
+
+    On networks this small one thread is also fastest.
+    """
+    threads, deterministic = torch.get_num_threads(), torch.backends.cudnn.deterministic
+    torch.set_num_threads(1)
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.backends.cudnn.deterministic = deterministic

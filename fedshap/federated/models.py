@@ -10,14 +10,21 @@ import torch
 from torch import nn
 
 from fedshap._validation import as_count
-from fedshap.federated.networks import ConvNet, Quadratic, ResMLP, lenet, resnet18
+from fedshap.federated.networks import ConvNet, Perceptron, Quadratic, ResMLP, lenet, resnet18
 
 ModelBuilder = Callable[[tuple[int, ...], int], nn.Module]
 """Takes the shape of one input and the number of classes, returns a module from (B, *shape) to (B, classes)."""
 
 #: Networks by name.
 MODELS: Mapping[str, ModelBuilder] = MappingProxyType(
-    {"cnn": ConvNet, "lenet": lenet, "resnet18": resnet18, "resmlp": ResMLP, "quadratic": Quadratic}
+    {
+        "cnn": ConvNet,
+        "lenet": lenet,
+        "resnet18": resnet18,
+        "mlp": Perceptron,
+        "resmlp": ResMLP,
+        "quadratic": Quadratic,
+    }
 )
 
 
@@ -34,8 +41,8 @@ def build_model(
     ----------
     model : str or callable
         A name in ``MODELS``: for images ``"cnn"`` (from 4 x 4), ``"lenet"`` (from 16 x 16), ``"resnet18"``; for
-        rows ``"resmlp"``, ``"quadratic"``. Or a function of the input shape and the number of classes that
-        returns a module.
+        rows ``"resmlp"``, ``"quadratic"``; for both ``"mlp"``. Or a function of the input shape and the number of
+        classes that returns a module.
     input_shape : tuple of int
         Shape of one input: (C, H, W) of an image, (d,) of a row of features.
     n_classes : int

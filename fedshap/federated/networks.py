@@ -1,4 +1,5 @@
-"""The networks of App. E: a small convolutional one, ResNet-18, ResMLP for table rows, quadratic regression."""
+"""The networks of App. E: a small convolutional one, ResNet-18, one hidden layer, ResMLP for table rows, quadratic
+regression."""
 
 from __future__ import annotations
 
@@ -93,6 +94,50 @@ class ConvNet(nn.Module):
         x = F.relu(F.max_pool2d(self.conv1(2.0 * x - 1.0), 2))  # (B, channels[0], H/2, W/2) if padded
         x = F.relu(F.max_pool2d(self.conv2(x), 2))  # (B, channels[1], H/4, W/4)
         return self.fc2(F.relu(self.fc1(x.flatten(1))))
+
+
+class Perceptron(nn.Module):
+    """One hidden layer with ReLU: for images and rows where many models are to be scored, in little time each.
+
+    Weights are drawn as in :class:`ConvNet`.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        Shape of one input, (C, H, W) or (d,); it is flattened, grey levels moved from [0, 1] to [-1, 1].
+    n_classes : int
+        Number of classes, at least 2.
+    hidden : int
+        Width of the hidden layer.
+
+    Raises
+    ------
+    ValueError
+        If a width is not positive.
+
+    Examples
+    --------
+    >>> network = Perceptron((1, 8, 8), n_classes=10)
+    >>> network(torch.zeros(3, 1, 8, 8)).shape, sum(p.numel() for p in network.parameters())
+    (torch.Size([3, 10]), 2410)
+    """
+
+    def __init__(self, input_shape: Sequence[int], n_classes: int, *, hidden: int = 32) -> None:
+        super().__init__()
+        size = 1
+        for length in input_shape:
+            size *= as_count("input_shape", length)
+        self.is_image = len(input_shape) == 3
+        self.fc1 = nn.Linear(size, as_count("hidden", hidden))
+        self.fc2 = nn.Linear(hidden, as_count("n_classes", n_classes, minimum=2))
+        for layer in (self.fc1, self.fc2):
+            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Class scores (B, n_classes) of inputs ``x`` (B, *input_shape)."""
+        flat = x.flatten(1)
+        return self.fc2(F.relu(self.fc1(2.0 * flat - 1.0 if self.is_image else flat)))
 
 
 def lenet(image_shape: tuple[int, ...], n_classes: int) -> ConvNet:

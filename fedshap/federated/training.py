@@ -20,8 +20,7 @@ her weights ``theta_i`` back; the server averages them. Three choices that the p
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +40,7 @@ from fedshap.federated.backends import (
     batched,
     get_weights,
     memory_format,
+    reproducible,
     sequential,
     set_weights,
     with_layout,
@@ -190,7 +190,7 @@ def federated_averaging(
         checkpoint = Checkpoint(path, every, identity(s, config, data=data, start=state.weights))
         state = checkpoint.load(state.weights, n_classes) or state
         advance(len(state.losses) * steps(s, config) // config.rounds)
-    with _reproducible():
+    with reproducible():
         if s.any() and len(state.losses) < config.rounds:
             clients = TrainingClients.of(federation, s, config)
             for round_ in range(len(state.losses), config.rounds):
@@ -276,19 +276,3 @@ def _confusion(model: nn.Module, data: Dataset, config: TrainingConfig) -> NDArr
     predicted = torch.cat([model(x).argmax(dim=1) for x in parts])
     counts = torch.bincount(labels * data.n_classes + predicted, minlength=data.n_classes**2)
     return counts.view(data.n_classes, data.n_classes).cpu().numpy()
-
-
-@contextmanager
-def _reproducible() -> Iterator[None]:
-    """Sums over threads depend on how many there are, and cuDNN's choice of algorithm on the moment.
-
-    On networks this small one thread is also fastest.
-    """
-    threads, deterministic = torch.get_num_threads(), torch.backends.cudnn.deterministic
-    torch.set_num_threads(1)
-    torch.backends.cudnn.deterministic = True
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.backends.cudnn.deterministic = deterministic
