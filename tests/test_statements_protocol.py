@@ -80,7 +80,7 @@ def test_thm_one_round_of_the_package(n) -> None:
 
 @pytest.mark.parametrize("n", [2, 3, 4, 10])
 def test_thm_one_round_the_threshold_is_sharp(n) -> None:
-    """At 1 - 1/H of the others' mean she earns nothing; at 0.95 of it less, so that a limit 0.9 times as high is wrong."""
+    """At 1 - 1/H of the others' mean she earns nothing; at 0.95 of it less: 0.9 of the limit would be wrong."""
     others = [Fraction(k) for k in range(1, n)]
     limit = (1 - 1 / harmonic(n)) * sum(others) / (n - 1)
     signs = [one_round([factor * limit, *others])[0] for factor in (Fraction(999, 1000), 1, Fraction(1001, 1000))]
