@@ -136,8 +136,8 @@ def test_features_have_the_semivalues_of_the_games_they_are(weights: np.ndarray)
     """Every column of the fit, taken for a game, against the exact values of that game."""
     n = len(weights)
     table = wavy_table(n)
-    drawn = design.Design(weights, Evaluator(sampling.look_up(table), n, vectorised=True), np.random.default_rng(0))
-    drawn.draw(int(drawn.size), np.ones(len(drawn.strata)))
+    drawn = design.Design(weights, np.random.default_rng(0))
+    drawn.draw(Evaluator(sampling.look_up(table), n, vectorised=True), int(drawn.size), np.ones(len(drawn.strata)))
     coefficients = np.concatenate([x.coefficients() / x.drawn for x in drawn.strata])  # all drawn: the sum is exact
     blocks = [
         surrogate._constants(drawn.strata),
@@ -159,7 +159,7 @@ def test_draws_are_distinct_and_in_the_end_all(n: int, middle: bool) -> None:
 
 
 def test_draws_go_where_they_count() -> None:
-    drawn = design.Design(shapley_weights(20), lambda m: m.sum(axis=1) * 1.0, np.random.default_rng(0))
+    drawn = design.Design(shapley_weights(20), np.random.default_rng(0))
     draws = design.allocation(drawn.strata, 500, np.where(np.arange(11) == 5, 1.0, 0.01))
     assert draws.sum() == 500
     assert draws[5] > 400

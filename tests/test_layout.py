@@ -38,6 +38,7 @@ ORDER = [
     "cooperative.permutations",
     "cooperative.results",
     "cooperative.sampling",
+    "cooperative.plan",
     "cooperative.options",
     "cooperative.values",
     "cooperative",

@@ -13,7 +13,7 @@ single coalitions for another q, of one size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, islice
 from math import comb
@@ -76,13 +76,12 @@ class Stratum:
 
 
 class Design:
-    """All strata of a game, and the function that fills them."""
+    """All strata of a game: which coalitions come next, and what was found of those that came."""
 
-    def __init__(self, weights: Array, values: Callable[[Members], Array], generator: np.random.Generator) -> None:
+    def __init__(self, weights: Array, generator: np.random.Generator) -> None:
         n = len(weights)
         self.n_players = n
         self.paired = is_symmetric(weights)
-        self.values = values
         sizes = range(n // 2 + 1) if self.paired else range(n + 1)
         seeds = generator.integers(2**63, size=len(sizes))
         strata = [self._stratum(size, weights, int(seed)) for size, seed in zip(sizes, seeds, strict=True)]
@@ -119,18 +118,25 @@ class Design:
     def drawn(self) -> int:
         return sum(stratum.drawn for stratum in self.strata)
 
-    def draw(self, total: int, deviations: Array) -> None:
-        """Draw on until ``total`` were drawn, shared out by Neyman's rule for these deviations of the responses."""
+    def draw(self, values: Callable[[Members], Array], total: int, deviations: Array) -> None:
+        """Draw on until ``total`` were drawn, and ask a function for their values."""
+        rows = self.next_rows(total, deviations)
+        members = np.concatenate(rows)
+        if len(members):
+            self.add(rows, values(np.concatenate([members, ~members]) if self.paired else members))
+
+    def next_rows(self, total: int, deviations: Array) -> list[Members]:
+        """Whom to draw from each stratum until ``total`` were drawn, by Neyman's rule for these deviations."""
         wanted = allocation(self.strata, total, deviations)
-        rows = [np.array(list(islice(x.source, max(k - x.drawn, 0)))) for x, k in zip(self.strata, wanted, strict=True)]
-        filled = [(stratum, new) for stratum, new in zip(self.strata, rows, strict=True) if len(new)]
-        if not filled:
-            return
-        members = np.concatenate([new for _, new in filled])
-        values = self.values(np.concatenate([members, ~members]) if self.paired else members)
-        responses = values[: len(members)] - values[len(members) :] if self.paired else values
-        ends = np.cumsum([len(new) for _, new in filled])[:-1]
-        for (stratum, new), each in zip(filled, np.split(responses, ends), strict=True):
+        more = [max(k - stratum.drawn, 0) for stratum, k in zip(self.strata, wanted, strict=True)]
+        drawn = [list(islice(stratum.source, k)) for stratum, k in zip(self.strata, more, strict=True)]
+        return [np.array(new, dtype=bool).reshape(-1, self.n_players) for new in drawn]
+
+    def add(self, rows: Sequence[Members], values: Array) -> None:
+        """Take in what was drawn from each stratum: values of all rows, then, if paired, of their complements."""
+        ends = np.cumsum([len(new) for new in rows])
+        responses = values[: ends[-1]] - values[ends[-1] :] if self.paired else values
+        for stratum, new, each in zip(self.strata, rows, np.split(responses, ends[:-1]), strict=True):
             stratum.members = np.concatenate([stratum.members, new])
             stratum.responses = np.concatenate([stratum.responses, each])
 

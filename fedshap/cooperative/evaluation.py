@@ -65,8 +65,8 @@ class Evaluator:
 
     @property
     def value_range(self) -> float:
-        """Largest less smallest value used; if there is but one, its size, and infinite if that is zero."""
-        return self._high - self._low or abs(self._high) or np.inf
+        """`range_of` the values used so far."""
+        return range_of(self._low, self._high)
 
     def __call__(self, members: Members) -> Array:
         """Values of coalitions, shape (k,)."""
@@ -125,6 +125,11 @@ class Evaluator:
             "value it got, and standard errors do not cover this noise",
             stacklevel=6,
         )
+
+
+def range_of(low: float, high: float) -> float:
+    """Largest less smallest value; if there is but one, its size, and infinite if that is zero."""
+    return high - low or abs(high) or np.inf
 
 
 def worths(values: Callable[[Members], Array], n: int) -> Array:

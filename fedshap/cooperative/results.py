@@ -9,7 +9,7 @@ import numpy as np
 
 from fedshap._intervals import student_half_width
 from fedshap._records import Record
-from fedshap._types import ArrayLike, PerAgent
+from fedshap._types import Array, ArrayLike
 from fedshap._validation import as_array, as_level, read_only
 
 
@@ -19,13 +19,13 @@ class CooperativeValues(Record):
     Parameters
     ----------
     values : Array
-        Shape (n,), in the unit of the game.
+        Shape (n,), in the unit of the game; (n, k) for k games at once, as for all that follows.
     standard_errors : Array
         Shape (n,). Zero where the values are exact.
     degrees_of_freedom : Array
         Of the standard errors, shape (n,): infinite where the values are exact.
-    total : float
-        ``v(N) - v(empty)``, what there is to share.
+    total : float or Array
+        ``v(N) - v(empty)``, what there is to share: a number, or shape (k,).
     evaluations : int
         Coalitions whose value was used.
     method : str
@@ -39,7 +39,7 @@ class CooperativeValues(Record):
         values: ArrayLike,
         standard_errors: ArrayLike,
         degrees_of_freedom: ArrayLike,
-        total: float,
+        total: ArrayLike,
         evaluations: int,
         method: str,
         semivalue: str,
@@ -47,17 +47,19 @@ class CooperativeValues(Record):
         self.values = read_only(as_array("values", values))
         self.standard_errors = read_only(as_array("standard_errors", standard_errors, minimum=0.0, finite=False))
         self.degrees_of_freedom = read_only(as_array("degrees_of_freedom", degrees_of_freedom, finite=False))
-        self.total = total
+        share = as_array("total", total)
+        self.total: float | Array = read_only(share) if share.ndim else float(share)
         self.evaluations = evaluations
         self.method = method
         self.semivalue = semivalue
 
     @property
-    def budget_gap(self) -> float:
+    def budget_gap(self) -> float | Array:
         """``v(N) - v(empty)`` less the sum of the values: zero for Shapley values, positive if something is left."""
-        return self.total - float(self.values.sum())
+        gap = self.total - self.values.sum(axis=0)
+        return gap if gap.ndim else float(gap)
 
-    def interval(self, level: float = 0.95) -> tuple[PerAgent, PerAgent]:
+    def interval(self, level: float = 0.95) -> tuple[Array, Array]:
         """Lower and upper ends of each value's confidence interval, by Student's t.
 
         Examples
@@ -85,11 +87,17 @@ class CooperativeValues(Record):
 
 def _plain(value: Any) -> Any:
     """A value as JSON has it, with null for infinity."""
-    return [x if np.isfinite(x) else None for x in value.tolist()] if isinstance(value, np.ndarray) else value
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list):
+        return [_plain(x) for x in value]
+    return None if isinstance(value, float) and np.isinf(value) else value
 
 
 def _restored(value: Any) -> Any:
-    return [np.inf if x is None else x for x in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_restored(x) for x in value]
+    return np.inf if value is None else value
 
 
 class ToleranceError(RuntimeError):

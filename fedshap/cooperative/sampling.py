@@ -38,7 +38,7 @@ def by_size(
     evaluator: Evaluator, weights: Array, limits: Limits, generator: np.random.Generator, *, full: bool
 ) -> tuple[Sampled, bool]:
     """``"regression"``, or with ``full=False`` ``"stratified"``; and whether every coalition was drawn."""
-    design = Design(weights, evaluator, generator)
+    design = Design(weights, generator)
     least, most = design.least, _most_draws(design, evaluator, limits)
     if most < least:
         raise _too_small(limits, evaluator.evaluations + design.cost * (least - 1))
@@ -47,7 +47,7 @@ def by_size(
         target = max(least, int(most) // 2)  # one look, to share out the other half
     deviations = np.ones(len(design.strata))
     while True:
-        design.draw(int(target), deviations)
+        design.draw(evaluator, int(target), deviations)
         complete = design.drawn >= design.size
         sampled, deviations = regression.estimate(design, evaluator.value_range, full=full and not complete)
         evaluator.standard_error = float(sampled.standard_errors.max())
