@@ -97,7 +97,8 @@ def _module() -> ModuleType | None:
     sys.modules[parent.__name__] = parent
     for name in _FILES:
         spec = importlib.util.spec_from_file_location(f"{parent.__name__}.{name}", folder / f"{name}.py")
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module
         spec.loader.exec_module(module)

@@ -162,7 +162,7 @@ def _walk(rules: FedBRShap, clients: Clients, rounds: int) -> tuple[Array, State
 
 def _walked(table: Table, path: Array) -> dict[str, Any]:
     """Whether amounts settle: how long they lie at a bound, and how far they still move."""
-    at_zero, at_cap = path[1:] == 0.0, path[1:] == table.settings.capacity
+    at_zero, at_cap = path[1:] == 0.0, path[1:] == [member.capacity for member in table.clients.members]
     last = path[-_LAST:]
     return {
         "path": path.round(4).tolist(),
@@ -175,7 +175,7 @@ def _walked(table: Table, path: Array) -> dict[str, Any]:
 def _fitted_equilibrium(table: Table, state: State) -> PerAgent:
     """The exact equilibrium of the game fitted to the last rounds, with the true costs."""
     payoff = LocalFit(_WINDOW).payoff(state.observations)
-    game = Game(payoff, table.cost, capacity=table.settings.capacity)
+    game = Game(payoff, table.cost, capacity=[member.capacity for member in table.clients.members])
     return find_equilibrium(game, ShapleyPayment()).contributions
 
 
@@ -202,6 +202,7 @@ def _summary(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "costs": kind,
                 "ending": name,
                 "mean gain": spread(means),
+                "mean gain told from 0": _told_from_0(spread(means)),
                 "largest gain": spread([max(one["gains"]) for one in each]),
                 "largest bound": spread([max(one["bounds"]) for one in each]),
                 "clients who gain more than two standard errors": float(
@@ -215,6 +216,12 @@ def _summary(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 row[column] = spread([one[column] for one in each]) if column in each[0] else None
             rows.append(row)
     return rows
+
+
+def _told_from_0(gain: Mapping[str, float | None]) -> bool | None:
+    """Whether its 95 % interval lies above 0; not known from one seed."""
+    mean, half = gain["mean"], gain["half-width"]
+    return None if mean is None or half is None else mean > half
 
 
 def _pairs(one: Mapping[str, Any]) -> list[tuple[float, float]]:
