@@ -70,7 +70,7 @@ def _outcomes(settings: Settings, federation: Federation, seed: int) -> list[lis
     clients = party(settings, federation, costs(settings, "linear", seed, n), seed)
     model, config = how.build(federation.train[0]), how.config
     tests = [
-        [as_tensors(federation.test[i], config) for i in np.flatnonzero(federation.groups == g)]
+        [as_tensors(federation.test[i], config) for i in np.flatnonzero(federation.groups == g).tolist()]
         for g in _groups(federation)
     ]
     amounts = np.full(n, settings.cheating_amount)
@@ -147,13 +147,13 @@ def _told(settings: Settings, audit: Audit, split: Split, lie: Lie) -> list[dict
 
 def _honest(audit: Audit, splits: Sequence[Split], m: int) -> dict[str, Any]:
     """How often honest stages raise an alarm, and the largest z of each."""
-    largest, alarms = [], []
+    largest, alarms, limits = [], [], []
     for split in splits:
         for stage, scores in enumerate(split.scores):
             verdict = _verdict(audit, split, stage, _owed(scores), m)
             largest.append(verdict.z.max())
             alarms.append(bool(verdict.alarms))
-    limits = verdict.limit.tolist()
+            limits.append(float(verdict.limit.max()))
     known = [each for each in largest if np.isfinite(each)]
     return {
         "stages": len(alarms),

@@ -12,7 +12,7 @@ of its own for as many rounds, averaged over shuffles. The measures see one trai
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -135,9 +135,9 @@ def _cosines(played: Played) -> PerAgent:
 def _judged(name: str, measure: PerAgent, truth: PerAgent) -> dict[str, float]:
     scaled = measure * truth.sum() / measure.sum() if name in _FREE_OF_SCALE else measure
     return {
-        "rank correlation": rank_correlation(measure.tolist(), truth.tolist()),
+        "rank correlation": rank_correlation(measure, truth),
         "error": float(np.linalg.norm(scaled - truth) / np.linalg.norm(truth)),
-        "rank of client 0": float(ranks(measure.tolist())[0]),
+        "rank of client 0": float(ranks(measure)[0]),
         "client 0": float(scaled[0]),
     }
 
@@ -145,7 +145,7 @@ def _judged(name: str, measure: PerAgent, truth: PerAgent) -> dict[str, float]:
 def _split_half(shuffles: Array) -> float:
     """Rank correlation of the truth on one half of the shuffles with that on the other: what noise leaves to be had."""
     half = len(shuffles) // 2
-    return rank_correlation(shuffles[:half].mean(axis=0).tolist(), shuffles[half:].mean(axis=0).tolist())
+    return rank_correlation(shuffles[:half].mean(axis=0), shuffles[half:].mean(axis=0))
 
 
 def _summary(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -168,7 +168,7 @@ def _summary(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _row(same: list[Mapping[str, Any]], name: str) -> dict[str, Any]:
+def _row(same: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
     known = [case for case in same if case["judged"][name] is not None]
     if not known:
         return {"seeds": 0}

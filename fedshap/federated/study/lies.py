@@ -13,10 +13,11 @@ exactly, by the signs of its coefficients.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedshap._coalitions import all_members, coalition_weights, shapley_weights, sizes
 from fedshap._types import Array
@@ -119,9 +120,9 @@ def owed_by(scores: Array) -> Array:
     return np.array([scores.sum(axis=0) @ coefficients(n, player, "paper") for player in range(n)])
 
 
-def _with(scores: Array, liar: int) -> Array:
+def _with(scores: Array, liar: int) -> NDArray[np.bool_]:
     return all_members(0, scores.shape[-1], _players(scores))[:, liar]
 
 
-def _players(scores: Sequence[float] | Array) -> int:
-    return np.shape(scores)[-1].bit_length() - 1
+def _players(scores: Array) -> int:
+    return scores.shape[-1].bit_length() - 1

@@ -86,8 +86,8 @@ def _value(values: Array) -> Any:
     return validate
 
 
-def _module() -> ModuleType | None:
-    """The file with the rule, under a name of its own."""
+def _module() -> Any:
+    """The file with the rule, under a name of its own; None where it is not installed."""
     found = importlib.util.find_spec("fedml")
     if found is None or not found.submodule_search_locations:
         return None
@@ -95,6 +95,7 @@ def _module() -> ModuleType | None:
     parent = ModuleType("_fedml_contribution")
     parent.__path__ = [str(folder)]
     sys.modules[parent.__name__] = parent
+    module = None
     for name in _FILES:
         spec = importlib.util.spec_from_file_location(f"{parent.__name__}.{name}", folder / f"{name}.py")
         assert spec is not None

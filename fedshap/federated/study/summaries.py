@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from fedshap._intervals import student_half_width
+from fedshap._types import Array, ArrayLike
 
 
 def spread(values: Sequence[float]) -> dict[str, float | None]:
@@ -35,7 +35,7 @@ def paired(values: Sequence[float], reference: Sequence[float]) -> dict[str, flo
     return spread((np.asarray(values) - np.asarray(reference)).tolist())
 
 
-def ranks(values: Sequence[float]) -> Any:
+def ranks(values: ArrayLike) -> Array:
     """Ranks from 1, equal values sharing the mean of theirs.
 
     Examples
@@ -49,7 +49,7 @@ def ranks(values: Sequence[float]) -> Any:
     return below + (alike + 1.0) / 2.0
 
 
-def rank_correlation(values: Sequence[float], truth: Sequence[float]) -> float:
+def rank_correlation(values: ArrayLike, truth: ArrayLike) -> float:
     """Spearman's; 0 where all values are alike.
 
     Examples
