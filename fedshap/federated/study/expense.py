@@ -101,6 +101,7 @@ def _plain(settings: Settings, federation: Federation) -> dict[str, Any]:
             amounts,
             rounds=rounds,
             batch_size=settings.batch_size,
+            learning_rate=settings.learning_rate,
             model=settings.model,
             dtype=settings.dtype,
             progress=False,

@@ -34,7 +34,6 @@ from fedshap.federated.protocol import FedBRShap
 from fedshap.federated.rounds import Played, play
 from fedshap.federated.study.settings import Settings
 
-COSTS = ("linear", "convex")
 _SUBSET, _RATES = 7, 8  # what a seed is drawn for
 
 
@@ -135,7 +134,9 @@ def deal(settings: Settings, data: Dataset, seed: int, n: int, test_fraction: fl
 
 def training(settings: Settings, seed: int) -> LocalTraining:
     """How the federation of a seed trains."""
-    return LocalTraining(settings.batch_size, model=settings.model, seed=seed, dtype=settings.dtype)
+    return LocalTraining(
+        settings.batch_size, settings.learning_rate, model=settings.model, seed=seed, dtype=settings.dtype
+    )
 
 
 def costs(settings: Settings, kind: str, seed: int, n: int) -> Cost:

@@ -16,7 +16,7 @@ class Settings:
 
     Attributes
     ----------
-    dataset, model, dtype, batch_size
+    dataset, model, dtype, batch_size, learning_rate
         What is learnt, and how.
     inputs : int
         Images drawn from the data set for each seed.
@@ -31,6 +31,10 @@ class Settings:
     rates : tuple of float
         Private costs: marginal cost in scores per batch is uniform between these at every amount (linear), or at half
         the capacity (convex: quadratic).
+    kinds : tuple of str
+        Of costs that are tried, ``"linear"`` and ``"convex"``.
+    while_training : bool
+        Whether each estimator is followed, with linear costs, while the model trains as well.
     rounds, stage, start
         Of the protocol while it looks for amounts.
     steps : tuple of float
@@ -59,12 +63,15 @@ class Settings:
     model: str = "mlp"
     dtype: str = "float64"
     batch_size: int = 8
+    learning_rate: float = 0.1
     test_fraction: float = 0.2
     clients: int = 4
     capacity: float = 24.0
     warm_up: int = 2
     warm_amount: float = 8.0
     rates: tuple[float, float] = (0.002, 0.012)
+    kinds: tuple[str, ...] = ("linear", "convex")
+    while_training: bool = True
     rounds: int = 20
     stage: int = 5
     start: float = 4.0
@@ -123,10 +130,23 @@ SETTINGS: Mapping[str, Settings] = MappingProxyType(
             "mnist",
             inputs=2500,
             dtype="float32",
+            learning_rate=0.03,
             clients=3,
-            rates=(0.002, 0.012),
+            capacity=48.0,
+            warm_up=3,
+            warm_amount=24.0,
+            rates=(0.001, 0.006),
+            kinds=("linear",),
+            while_training=False,
+            start=8.0,
+            steps=(100.0, 300.0, 1000.0),
+            tuning_seeds=2,
+            levels=(0.0, 8.0, 16.0, 32.0, 48.0),
             players=(6, 7),
             draws=50,
+            amounts=(4.0, 8.0, 16.0, 24.0, 32.0),
+            truth_shuffles=4,
+            cheating_amount=24.0,
             sizes=(2, 4, 6),
         ),
     }

@@ -25,7 +25,7 @@ from fedshap.federated.exchange import Clients, Curve
 from fedshap.federated.protocol import FedBRShap
 from fedshap.federated.rounds import play
 from fedshap.federated.states import State
-from fedshap.federated.study.parties import COSTS, Party, Standing, costs, deal, party, warm
+from fedshap.federated.study.parties import Party, Standing, costs, deal, party, warm
 from fedshap.federated.study.settings import TUNING, Settings
 from fedshap.federated.study.summaries import paired, spread
 from fedshap.federated.study.units import Units
@@ -64,10 +64,10 @@ class Table:
 
 def settling(settings: Settings, data: Dataset, seeds: int, units: Units) -> dict[str, Any]:
     """The question's answers: tuning, every ending on every seed, and their summary."""
-    tuned = {kind: _tuned(settings, data, kind, units) for kind in COSTS}
+    tuned = {kind: _tuned(settings, data, kind, units) for kind in settings.kinds}
     cases = [
         units.unit(f"{kind}-{seed}", lambda k=kind, s=seed: _case(settings, data, k, s, tuned[k]["steps"]))
-        for kind in COSTS
+        for kind in settings.kinds
         for seed in range(seeds)
     ]
     return {"tuning": tuned, "summary": _summary(cases), "cases": cases}
@@ -114,7 +114,7 @@ def _case(settings: Settings, data: Dataset, kind: str, seed: int, steps: Mappin
     for name, estimator in (("secant", Secant(_SPAN)), ("local fit", LocalFit(_WINDOW))):
         path, state = _walk(_ours(settings, steps[name], estimator, search), standing, settings.rounds)
         endings[f"{name} and global search"] = judge(table, plain, standing, state.amounts) | _walked(table, path)
-    if kind == "linear":
+    if kind == "linear" and settings.while_training:
         for name, rules in RULES.items():
             path, state = _walk(rules(settings, steps[name]), table.clients, settings.rounds)
             at = Standing(table.clients, state.weights)
@@ -192,7 +192,7 @@ def _half(settings: Settings) -> PerAgent:
 def _summary(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """A row for each kind of costs and ending, over seeds; differences are to where nobody moved, seed by seed."""
     rows = []
-    for kind in COSTS:
+    for kind in dict.fromkeys(case["costs"] for case in cases):
         endings = [case["endings"] for case in cases if case["costs"] == kind]
         for name in endings[0]:
             each = [ending[name] for ending in endings]
