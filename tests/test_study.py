@@ -370,6 +370,74 @@ def test_shares_on_public_inputs_are_those_of_the_audit():
     assert_allclose(split.public[0][0][:20], expected, atol=1e-12)
 
 
+def test_what_liars_receive_by_each_rule():
+    """Shares by all orders, and the audit's word put in place of hers by hand."""
+    federation = deal(QUICK, DIGITS, 2, 3, 0.4)
+    split = cheating._split(cheating._outcomes(QUICK, federation, 2), federation, 30, np.random.default_rng(0))
+    audit = Audit(federation.test, federation.groups, training(QUICK, 2))
+    rows = cheating._told(QUICK, audit, split, LIES["boast"])
+    assert [(row["stage"], row["liar"]) for row in rows] == [(0, 0), (0, 1), (0, 2)]
+    true = np.array([brute_shapley(split.scores[0, :, client].sum(axis=0)) for client in range(3)]).T
+    for liar, row in enumerate(rows):
+        told = split.scores[0, :, liar].copy()
+        told[:, [mask for mask in range(8) if mask >> liar & 1]] = 1.0
+        owed = true.copy()
+        owed[:, liar] = brute_shapley(told.sum(axis=0))
+        assert_allclose(row["received"]["paper"], owed[liar].sum() - true[:, liar].sum(), atol=1e-12)
+        assert_allclose(row["received"]["bilateral"], owed[liar].sum() - owed[:, liar].sum(), atol=1e-12)
+        assert_allclose(row["sum of the paper's payments"], owed.sum() - true.sum(), atol=1e-12)
+        assert row["alarm"] == {"10": True, "30": True}
+        owed[:, liar] = split.public[0][liar][:30].mean(axis=0)
+        assert_allclose(row["received"]["audit, 30"], owed[liar].sum() - owed[:, liar].sum(), atol=1e-12)
+
+
+def test_no_input_is_both_public_and_a_clients_own():
+    """Pools of which only the public inputs are hits: the clients' scores see none of them."""
+    federation = deal(QUICK, DIGITS, 2, 4, 0.4)
+    sizes = [sum(len(federation.test[i]) for i in np.flatnonzero(federation.groups == g)) for g in range(3)]
+    order = np.random.default_rng(7)
+    pools = []
+    for size in sizes:
+        hits = np.zeros((1, size, 16))
+        hits[:, order.permutation(size)[:40]] = 1.0
+        pools.append(hits)
+    split = cheating._split([pools], federation, 40, np.random.default_rng(7))
+    assert not split.scores.any()
+    assert split.tests.sum() == sum(sizes) - 3 * 40
+    assert [len(each) for each in split.public[0]] == [40, 40, 40]
+
+
+def test_a_gain_is_over_the_truth_on_the_same_stage_and_for_one_round():
+    def row(received: float) -> dict[str, Any]:
+        return {"received": {"bilateral": received}}
+
+    case = {"lies": {"boast": [row(3.0), row(5.0)], "honest": [row(1.0), row(1.0)]}}
+    assert cheating._gain(replace(QUICK, stage=2), case, "boast", "bilateral") == 1.5
+
+
+def test_errors_of_draws_are_relative_root_mean_squares():
+    exact, drawn = np.array([3.0, 4.0]), iter([[3.0, 5.0], [3.0, 3.0]] * 2)
+
+    def sampler(table: Any, budget: int, rng: Any) -> tuple[Any, Any, int]:
+        return np.array(next(drawn)), np.array([1.0, 1.0]), budget
+
+    found = noise._drawn(QUICK, exact, exact, sampler, 7, np.random.default_rng(0))
+    assert found is not None
+    assert_allclose(
+        [found["error"], found["bias"], found["error it says"]], [0.2, 0.0, 1.0 / np.sqrt(12.5)], rtol=1e-12
+    )
+    assert found["rank correlation"] == 0.5 * 1.0 + 0.5 * 0.0
+
+
+def test_measures_without_a_scale_get_the_truths():
+    truth = np.array([0.1, 0.3, 0.6])
+    found = contributions._judged("batches", np.array([2.0, 3.0, 5.0]), truth)
+    assert_allclose(found["error"], np.linalg.norm([0.1, 0.0, -0.1]) / np.linalg.norm(truth), rtol=1e-12)
+    assert_allclose(found["client 0"], 0.2, rtol=1e-12)
+    assert (found["rank of client 0"], found["rank correlation"]) == (1.0, 1.0)
+    assert_allclose(contributions._judged("ours", 2.0 * truth, truth)["error"], 1.0, rtol=1e-12)
+
+
 # ---- summaries, pieces, the door --------------------------------------------------------------------
 
 
