@@ -97,11 +97,14 @@ class TwoModels(Estimator):
     def marginals(
         self, amounts: Array, shares: Array, observations: Sequence[Observation], present: PerAgent
     ) -> tuple[PerAgent, PerAgent]:
-        return _slope(amounts, shares, 0, 1)
+        n = len(amounts)
+        return _slope(amounts, shares, np.zeros(n, dtype=np.intp), np.ones(n, dtype=np.intp))
 
 
 class Secant(Estimator):
-    """The slope between half a span below the present amount and half a span above it, as far as the bounds allow.
+    """The slope between half a span below the present amount and half a span above it.
+
+    Where a bound is nearer than that, it is the slope over half a span, on the other side.
 
     Parameters
     ----------
@@ -121,7 +124,7 @@ class Secant(Estimator):
     def marginals(
         self, amounts: Array, shares: Array, observations: Sequence[Observation], present: PerAgent
     ) -> tuple[PerAgent, PerAgent]:
-        return _slope(amounts, shares, 1, 2)
+        return _slope(amounts, shares, amounts.argmin(axis=1), amounts.argmax(axis=1))
 
 
 class LocalFit(Estimator):
@@ -201,10 +204,11 @@ def _fitted_weights(profiles: Array, removed: Array) -> Array:
     return weights
 
 
-def _slope(amounts: Array, shares: Array, low: int, high: int) -> tuple[PerAgent, PerAgent]:
-    """Difference of shares over difference of amounts, its mean over the shuffles and the error of that."""
-    step = amounts[:, high] - amounts[:, low]
-    rise = shares[:, :, high] - shares[:, :, low]  # (K, n)
+def _slope(amounts: Array, shares: Array, low: NDArray[np.intp], high: NDArray[np.intp]) -> tuple[PerAgent, PerAgent]:
+    """Difference of shares over that of amounts, between two versions of each: mean over the shuffles, and its error."""
+    who = np.arange(len(amounts))
+    step = amounts[who, high] - amounts[who, low]
+    rise = shares[:, who, high] - shares[:, who, low]  # (K, n)
     slopes = np.divide(rise, step, out=np.zeros_like(rise), where=step != 0.0)
     shuffles = len(slopes)
     error = slopes.std(axis=0, ddof=1) / np.sqrt(shuffles) if shuffles > 1 else np.full(len(step), np.nan)

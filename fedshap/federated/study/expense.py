@@ -1,8 +1,8 @@
 """What does it cost? Seconds and bytes of a round against the number of clients, beside plain federated averaging.
 
-In process, each client on her own, one after the other: a federation of n machines trains in an n-th of the time and
-scores in an n-th of it. Bytes are those of the arrays that cross between server and clients. Rows for Flower are left
-open: they are measured where processes run.
+In process, each client on her own, one after the other, on one thread: a federation of n machines trains and scores in
+an n-th of the time. Seconds are the processor's, so that other work on the machine counts little. Bytes are those of
+the arrays that cross between server and clients. Rows for Flower are left open: they are measured where processes run.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class Metered:
 
     def train(self, task: TrainTask) -> Mapping[int, Trained | Refusal]:
         """Local models of those who are asked."""
-        start = time.perf_counter()
+        start = time.process_time()
         answers = self._clients.train(task)
-        self.seconds["train"] += time.perf_counter() - start
+        self.seconds["train"] += time.process_time() - start
         self.bytes["to clients"] += len(task.offers) * task.weights.nbytes
         self.bytes["to the server"] += sum(
             answer.amounts.nbytes + answer.models.nbytes for answer in answers.values() if isinstance(answer, Trained)
@@ -64,9 +64,9 @@ class Metered:
 
     def score(self, task: ScoreTask, who: Sequence[int]) -> Mapping[int, Array | Refusal]:
         """Scores by some of them."""
-        start = time.perf_counter()
+        start = time.process_time()
         answers = self._clients.score(task, who)
-        self.seconds["score"] += time.perf_counter() - start
+        self.seconds["score"] += time.process_time() - start
         self.bytes["to clients"] += len(who) * (task.weights.nbytes + task.models.nbytes + task.mixing.nbytes)
         self.bytes["to the server"] += sum(each.nbytes for each in answers.values() if isinstance(each, np.ndarray))
         return answers
@@ -95,7 +95,7 @@ def _plain(settings: Settings, federation: Federation) -> dict[str, Any]:
     amounts = np.full(n, settings.warm_amount)
 
     def seconds(rounds: int) -> float:
-        start = time.perf_counter()
+        start = time.process_time()
         train(
             federation,
             amounts,
@@ -106,7 +106,7 @@ def _plain(settings: Settings, federation: Federation) -> dict[str, Any]:
             dtype=settings.dtype,
             progress=False,
         )
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     taken = [(seconds(6) - seconds(1)) / 5.0 for _ in range(_REPETITIONS)]
     size = LocalClients(federation, costs(settings, "linear", 0, n), training(settings, 0)).weights.nbytes
@@ -120,10 +120,10 @@ def _round(settings: Settings, federation: Federation, offsets: tuple[float, ...
     found = []
     for number in range(1, (_REPETITIONS if n < 8 else 1) + 1):
         metered = Metered(clients)
-        start = time.perf_counter()
+        start = time.process_time()
         played = play(FedBRShap(search=None), metered, TrainTask(clients.weights, offers, ((number,),), offsets))
         played.game.own_shares(played.scores.sum(axis=0))
-        found.append((time.perf_counter() - start, metered.seconds, metered.bytes, len(played.task.mixing)))
+        found.append((time.process_time() - start, metered.seconds, metered.bytes, len(played.task.mixing)))
     seconds, parts, size, mixtures = sorted(found, key=lambda each: each[0])[len(found) // 2]
     return {
         "seconds": seconds,
