@@ -205,7 +205,7 @@ def _fitted_weights(profiles: Array, removed: Array) -> Array:
 
 
 def _slope(amounts: Array, shares: Array, low: NDArray[np.intp], high: NDArray[np.intp]) -> tuple[PerAgent, PerAgent]:
-    """Difference of shares over that of amounts, between two versions of each: mean over the shuffles, and its error."""
+    """Difference of shares over that of amounts between two versions of each: mean over the shuffles, and its error."""
     who = np.arange(len(amounts))
     step = amounts[who, high] - amounts[who, low]
     rise = shares[:, who, high] - shares[:, who, low]  # (K, n)
