@@ -56,7 +56,12 @@ BESIDES = {f"Eq. ({n})" for n in (2, 3, 8, 9, 10, 11, 12, 13, 25, 26, 27)} | {
     "App. E, σ ≤ 0.1",
     "After Theorem 4.8",
     "Introduction, Pareto",
+    "Sec. 5.2, no data sharing",
+    "Sec. 5.2, equilibrium of a stage",
+    "Assumption F.1",
     "App. F, payments",
+    "App. F.2, second model",
+    "App. F.2, difference quotient",
     "App. F.2, weights",
     "Algorithm 1",
 }

@@ -38,11 +38,12 @@ def choose(offer: Offer, cost: Cost, capacity: float) -> tuple[Decision | None, 
 def further_amounts(amount: float, task: TrainTask, capacity: float) -> list[float]:
     """The amounts asked for beside the one chosen, each in [0, capacity].
 
-    One beyond a bound becomes the bound. If that leaves none but the chosen one, the offsets are taken the other way.
+    An offset that leads beyond a bound is taken the other way, and cut off there if that leads beyond one, too.
     """
-    near = [float(np.clip(amount + offset, 0.0, capacity)) for offset in task.offsets]
-    if near and all(each == amount for each in near):
-        near = [float(np.clip(amount - offset, 0.0, capacity)) for offset in task.offsets]
+    near = []
+    for offset in task.offsets:
+        beyond = not 0.0 <= amount + offset <= capacity
+        near.append(float(np.clip(amount - offset if beyond else amount + offset, 0.0, capacity)))
     return near + [min(level, capacity) for level in task.levels]
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedshap._records import Record
 from fedshap._types import Array, PerAgent
@@ -96,11 +97,14 @@ class TwoModels(Estimator):
     def marginals(
         self, amounts: Array, shares: Array | None, observations: Sequence[Observation], present: PerAgent
     ) -> tuple[PerAgent, PerAgent]:
-        return _slope(amounts, shares, 0, 1)
+        n = len(amounts)
+        return _slope(amounts, shares, np.zeros(n, dtype=np.intp), np.ones(n, dtype=np.intp))
 
 
 class Secant(Estimator):
-    """The slope between half a span below the present amount and half a span above it, as far as the bounds allow.
+    """The slope between half a span below the present amount and half a span above it.
+
+    Where a bound is nearer than that, it is the slope over half a span, on the other side.
 
     Parameters
     ----------
@@ -120,7 +124,7 @@ class Secant(Estimator):
     def marginals(
         self, amounts: Array, shares: Array | None, observations: Sequence[Observation], present: PerAgent
     ) -> tuple[PerAgent, PerAgent]:
-        return _slope(amounts, shares, 1, 2)
+        return _slope(amounts, shares, amounts.argmin(axis=1), amounts.argmax(axis=1))
 
 
 class LocalFit(Estimator):
@@ -157,25 +161,57 @@ class LocalFit(Estimator):
 
     def _gradient(self, observations: Sequence[Observation], present: PerAgent) -> PerAgent:
         game = Game(self.payoff(observations), LinearCost(np.zeros(len(present))))
-        return shapley_gradient(game, present)
+        return np.where(_gave(observations), shapley_gradient(game, present), np.nan)
 
     def payoff(self, observations: Sequence[Observation]) -> PowerLaw:
         """The payoffs of a round that begins at the last observation's scores.
 
         What is fitted is the share of the errors left that a coalition removes. Where it adds errors it counts as
-        removing none: the form knows no harm.
+        removing none: the form knows no harm. Of a client who gave nothing in any of the rounds nothing is known: her
+        weight is 0 and her marginal share NaN.
         """
-        profiles = np.concatenate([each.profiles for each in observations])
-        removed = np.concatenate([(each.scores - each.scores[0]) / (1.0 - each.scores[0]) for each in observations])
-        fitted = fit_payoff(profiles, np.clip(removed, 0.0, 1.0), np.arange(profiles.shape[1]))
-        return PowerLaw(alpha=1.0 - observations[-1].scores[0], weights=fitted.weights)
+        gave = _gave(observations)
+        removed = np.concatenate([_removed(each.scores) for each in observations])
+        weights = np.zeros((len(gave), len(gave)))
+        if gave.any():
+            profiles = np.concatenate([each.profiles for each in observations])[:, gave]
+            weights[:, gave] = _fitted_weights(profiles, np.clip(removed, 0.0, 1.0))
+        left = np.maximum(1.0 - observations[-1].scores[0], np.finfo(float).tiny)  # a curve of height 0 is none
+        return PowerLaw(alpha=left, weights=weights)
 
 
-def _slope(amounts: Array, shares: Array | None, low: int, high: int) -> tuple[PerAgent, PerAgent]:
-    """Difference of shares over difference of amounts, its mean over the shuffles and the error of that."""
+def _gave(observations: Sequence[Observation]) -> NDArray[np.bool_]:
+    """Who gave something in one of the rounds, shape (n,)."""
+    return np.any([each.profiles.any(axis=0) for each in observations], axis=0)
+
+
+def _removed(scores: Array) -> Array:
+    """Share of the errors left that each coalition removes; none where there are none."""
+    left = 1.0 - scores[0]
+    return np.divide(scores - scores[0], left, out=np.zeros_like(scores), where=left > 0.0)
+
+
+def _fitted_weights(profiles: Array, removed: Array) -> Array:
+    """Weights of the g who gave, to each of n clients: profiles (R, g) and removed (R, n) give (n, g).
+
+    A fit takes as many outcomes as there are givers: those of the others are fitted in turns.
+    """
+    g, n = profiles.shape[1], removed.shape[1]
+    weights = np.empty((n, g))
+    for first in range(0, n, g):
+        rows = np.arange(first, first + g) % n
+        weights[rows] = fit_payoff(profiles, removed[:, rows], np.arange(g)).weights
+    return weights
+
+
+def _slope(
+    amounts: Array, shares: Array | None, low: NDArray[np.intp], high: NDArray[np.intp]
+) -> tuple[PerAgent, PerAgent]:
+    """Difference of shares over that of amounts between two versions of each: mean over the shuffles, and its error."""
     assert shares is not None
-    step = amounts[:, high] - amounts[:, low]
-    rise = shares[:, :, high] - shares[:, :, low]  # (K, n)
+    who = np.arange(len(amounts))
+    step = amounts[who, high] - amounts[who, low]
+    rise = shares[:, who, high] - shares[:, who, low]  # (K, n)
     slopes = np.divide(rise, step, out=np.zeros_like(rise), where=step != 0.0)
     shuffles = len(slopes)
     error = slopes.std(axis=0, ddof=1) / np.sqrt(shuffles) if shuffles > 1 else np.full(len(step), np.nan)
