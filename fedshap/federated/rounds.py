@@ -68,7 +68,7 @@ def play_round(rules: Rules, clients: Clients, state: State) -> tuple[Line, Stat
     offers = {client: _offer(rules, state, client) for client in range(n)}
     # Line 9. The second model goes on from the first: it costs eps further batches, not s_i + eps.
     task = TrainTask(state.weights, offers, streams, rules.estimator.offsets)
-    played = play(rules, clients, task, rules.drawn)
+    played = play(rules, clients, task)
     # Line 12. Shapley's weights; App. F.2 prints 1 / 2^(n-1), Banzhaf's, which balance no budget from n = 3 on.
     owed = _owed(played, n)
     # Line 10. The mean of those who trained. Over all n, one who gives nothing holds the model back.
@@ -144,23 +144,24 @@ def settle(rules: Rules, clients: Clients, state: State, described: Sequence[Des
     return line, after
 
 
-def play(rules: Rules, clients: Clients, task: TrainTask, drawn: Drawn) -> Played:
+def play(rules: Rules, clients: Clients, task: TrainTask, drawn: Drawn | None = None) -> Played:
     """Have clients train, and score what their coalitions make; one who fails at either is left out of the game.
 
-    What the others scored is used again where the smaller game's mixtures are among the larger one's, as they are if
-    all coalitions are scored. Else they are asked once more.
+    ``drawn`` says how many coalitions are scored, by default as in a round. What the others scored is used again where
+    the smaller game's mixtures are among the larger one's, as they are if all coalitions are scored. Else they are
+    asked once more.
     """
     trained, silent = accepted(clients.train(task), list(task.offers), lambda answer: wrong_training(answer, task))
     refused = {str(client): f"training: {why}" for client, why in silent.items()}
     players = sorted(trained)
     _enough(rules, players, len(task.offers), refused)
-    game, scored = _game(rules, drawn, task, trained, players)
+    game, scored = _game(rules, drawn or rules.drawn, task, trained, players)
     scores, silent = _scored(clients, scored, players)
     while silent:
         refused |= {str(client): f"scoring: {why}" for client, why in silent.items()}
         kept = [player for player in players if player in scores]
         _enough(rules, kept, len(task.offers), refused)
-        smaller, fewer = _game(rules, drawn, task, trained, kept)
+        smaller, fewer = _game(rules, drawn or rules.drawn, task, trained, kept)
         places = game.places([players.index(player) for player in kept], smaller)
         game, scored, players = smaller, fewer, kept
         if places is None:

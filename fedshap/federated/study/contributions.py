@@ -107,7 +107,7 @@ def _measures(played: list[Played], seed: int) -> tuple[dict[str, PerAgent | Non
     without = [whole ^ 1 << i for i in range(n)]
     means = [each / n for each in sums]
     ours, truncated, peer = (
-        np.sum([each.game.shares(each.scores[:, 0]).sum(axis=0) for each in played], axis=0),
+        np.sum([each.game.shares(each.scores[:, 0])[0].sum(axis=0) for each in played], axis=0),
         gtg(means, rng),
         peers.fedml_gtg(means, seed),
     )

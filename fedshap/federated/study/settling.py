@@ -137,7 +137,7 @@ def judge(
         for i, member in enumerate(table.clients.members)
     ]
     curves = shares.mean(axis=0)
-    gained = played.game.gains(played.scores)[..., -1].sum(axis=0)
+    gained = played.game.surplus(played.scores).sum(axis=0)
     return {
         "amounts": amounts.tolist(),
         "gains": [each.gain for each in decisions],
