@@ -101,6 +101,12 @@ def test_a_standing_game_is_played_from_the_same_model_on_other_shuffles():
     assert run.rounds[0]["weights"] != run.rounds[1]["weights"]
 
 
+def test_a_client_has_a_short_repr():
+    (first, *_) = some().members
+    assert repr(first).startswith("Client(number=0, cost=LinearCost(rates=[")
+    assert repr(Liar(first, LIES["boast"], 3)).startswith("Liar(number=0, cost=")
+
+
 def test_attackers_do_as_they_are_named():
     federation = deal(QUICK, DIGITS, 1, 3)
     make = [

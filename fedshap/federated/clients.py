@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedshap._records import Record
+from fedshap._records import Record, short_repr
 from fedshap._types import Array
 from fedshap._validation import as_choice, as_instance, read_only
 from fedshap.costs import Cost
@@ -127,6 +127,9 @@ class Client(Record):
         self._digest = _digest(train, test, training)
         self._inputs, self._labels = as_tensors(train, self._config)
         self._test_inputs, self._test_labels = as_tensors(test, self._config)
+
+    def __repr__(self) -> str:
+        return short_repr(self, {"number": self.number, "cost": self.cost, "capacity": self.capacity})
 
     @property
     def weights(self) -> Array:
