@@ -337,13 +337,13 @@ def test_a_liar_in_the_protocol_is_paid_as_the_study_says(name: str, enforce: bo
 
     stage = rules.run(Own(cast), 1, progress=False).stages[0]
     offers = {i: Keep(4.0) for i in range(3)}
-    played = play(rules, clients, TrainTask(clients.weights, offers, ((1,),)))
+    played = play(rules, clients, TrainTask(clients.weights, offers, ((0,),)))
     scores = played.game.coalition_scores(played.scores)[:, 0]
     owed = np.array([brute_shapley(each) for each in scores]).T
     owed[:, 1] = brute_shapley(np.asarray(LIES[name](scores[1][None], 1))[0])
     if enforce:
         alarms = stage["audit"]["alarms"]
-        inputs = [played.game.shares(each) for each in audit.outcomes(played.task)]
+        inputs = [played.game.shares(each)[0] for each in audit.outcomes(played.task)]
         owed[:, alarms] = np.array([inputs[federation.groups[i]].mean(axis=0) for i in alarms]).reshape(-1, 3).T
         assert 1 in alarms or name not in ("boast", "best lie, paper", "best lie, bilateral")
         assert not alarms or name != "honest"

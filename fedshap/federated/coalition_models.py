@@ -71,8 +71,11 @@ class CoalitionGame(Record):
 
     @cached_property
     def _present(self) -> NDArray[np.intp]:
-        """Players that make a difference to a mean; the others are null players, and their share is zero exactly."""
-        return np.flatnonzero(self._weights[:, 0])
+        """Players whose coalitions are listed.
+
+        Where coalitions are drawn, null players are left out: their share is zero exactly, and not up to an error.
+        """
+        return np.arange(self.n_players) if self.coalitions is None else np.flatnonzero(self._weights[:, 0])
 
     @cached_property
     def _plan(self) -> SamplingPlan | None:
@@ -83,7 +86,10 @@ class CoalitionGame(Record):
 
     @cached_property
     def members(self) -> NDArray[np.bool_]:
-        """The coalitions that shares come from, shape (c, n): nobody first, everybody who gave anything last."""
+        """The coalitions that shares come from, shape (c, n): nobody first, everybody who gave anything last.
+
+        If all are scored they stand in the order of bit masks.
+        """
         rows = np.zeros((1 if self._plan is None else self._plan.evaluations, self.n_players), dtype=bool)
         if self._plan is not None:
             rows[:, self._present] = self._plan.members
