@@ -36,7 +36,7 @@ FEDERATION_OPTIONS = (
     ("audit", int, "N", "public inputs that reports are held against, per group (default: 0, none)"),
     ("quorum", int, "N", "clients that must answer (default: all but one)"),
 )
-"""Of ``fedshap federate``: name, type, metavar, help; the defaults are those of FederationOptions, or of one's own app."""
+"""Of ``fedshap federate``: name, type, metavar, help. Defaults are those of FederationOptions, or of one's own app."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

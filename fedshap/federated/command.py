@@ -96,13 +96,11 @@ def _task(app: str | Path | None, given: Mapping[str, Any]) -> tuple[MakeClient,
         )
     chosen = {**table, **added}
     for name in ("clients", "rounds"):
-        as_count(name, chosen.get(name))
+        as_count(name, chosen.get(name, 0))
     return make_client, make_rules, chosen
 
 
-def _here(
-    make_client: MakeClient, make_rules: MakeRules, options: Mapping[str, Any], out: Path
-) -> tuple[str, Path]:
+def _here(make_client: MakeClient, make_rules: MakeRules, options: Mapping[str, Any], out: Path) -> tuple[str, Path]:
     """In this process."""
     clients = Members([make_client(number, options) for number in range(options["clients"])])
     try:

@@ -83,8 +83,8 @@ class Members(Record):
     @property
     def descriptions(self) -> list[Description | Refusal]:
         """What each says of herself."""
-        first = self.weights
-        return [_alike(each.description, each.weights, first) for each in self.members]
+        wrong = [same_start(each.weights, self.weights) for each in self.members]
+        return [Refusal(why) if why else each.description for each, why in zip(self.members, wrong, strict=True)]
 
     def train(self, task: TrainTask) -> Mapping[int, Trained | Refusal]:
         """Local models of those who are asked."""
@@ -95,11 +95,11 @@ class Members(Record):
         return {number: self.members[number].score(task) for number in who}
 
 
-def _alike(description: Description, weights: Array, first: Array) -> Description | Refusal:
-    """Refuse a client whose network starts elsewhere; one of another size is told by its description."""
+def same_start(weights: Array, first: Array) -> str:
+    """What is wrong with a client's initial weights; those of another size are told by her description."""
     if len(weights) == len(first) and not np.array_equal(weights, first):
-        return Refusal("her network starts from other weights than client 0's: give all clients the same seed")
-    return description
+        return "her network starts from other weights than the first client's: give all the same seed and the same code"
+    return ""
 
 
 def run_federation(
@@ -160,7 +160,8 @@ def load_task(folder: str | Path) -> tuple[MakeClient, MakeRules, Options]:
 def _imported(path: Path) -> ModuleType:
     """The module in a file, which may import others beside it."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     with _on_the_path(path.parent):
         spec.loader.exec_module(module)

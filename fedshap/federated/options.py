@@ -1,6 +1,6 @@
 """The options of ``fedshap federate``: one flat table that a command line, a TOML file and Flower all can carry.
 
-Keys of such a table are the attributes' names with dashes; its values are texts, whole numbers, numbers or truth values.
+Keys of such a table are the attributes' names with dashes; its values are texts, numbers and truth values.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class FederationOptions(Record):
     Parameters
     ----------
     dataset : str
-        A name in ``DATASETS``. Images are turned, by a third of the clients each; rows get a skewed share of the labels.
+        A name in ``DATASETS``. Images are turned, by an angle for each third of the clients; rows are dealt out with
+        label skew.
     data : str
         Folder of the data sets, or the file; empty for the usual place.
     clients : int
@@ -190,9 +191,7 @@ class FederationOptions(Record):
 
 
 @cache
-def _dealt_out(
-    name: str, root: str, clients: int, seed: int, public: int
-) -> tuple[Federation, tuple[Dataset, ...]]:
+def _dealt_out(name: str, root: str, clients: int, seed: int, public: int) -> tuple[Federation, tuple[Dataset, ...]]:
     """The clients' data, and the public inputs of each group."""
     dataset = load_dataset(name, root or None)
     if len(dataset.input_shape) == 3:
