@@ -5,6 +5,8 @@ are loaded when the first of them is asked for: on Flower a process is started f
 client whose network is not torch's has no use for seconds of it.
 """
 
+from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,17 +15,18 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name.startswith("__") and name != "__all__":
+    if name.startswith("_") and name != "__all__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if find_spec(f"{__name__}.{name}") is not None:
+        return import_module(f"{__name__}.{name}")
     try:
-        from fedshap.federated import _public
+        return getattr(import_module(f"{__name__}._public"), name)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("fedshap"):
             raise
         raise ImportError(
             f"fedshap.federated needs {error.name}, which is not installed: pip install fedshap[train]"
         ) from error
-    return getattr(_public, name)
 
 
 def __dir__() -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -15,12 +16,30 @@ from contextlib import suppress
 
 def watch(lines: Iterable[str]) -> None:
     """Until the lines end; then kill the groups that were started and not stopped."""
-    groups: set[int] = set()
+    started: set[int] = set()
     for line in lines:
-        (groups.add if line[0] == "+" else groups.discard)(int(line[1:]))
-    for group in groups:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(group, signal.SIGKILL)
+        (started.add if line[0] == "+" else started.discard)(int(line[1:]))
+    for group in with_descendants(started):
+        signal_group(group, signal.SIGKILL)
+
+
+def with_descendants(groups: Iterable[int]) -> set[int]:
+    """Groups, and those that their processes have made: a SuperLink starts some of its helpers in a group apart."""
+    found = set(groups)
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,pgid="], capture_output=True, text=True).stdout
+    processes = {int(pid): (int(parent), int(group)) for pid, parent, group in map(str.split, listed.splitlines())}
+    while True:
+        members = {pid for pid, (_, group) in processes.items() if group in found}
+        more = {group for parent, group in processes.values() if parent in members} - found
+        if not more:
+            return found
+        found |= more
+
+
+def signal_group(group: int, number: int) -> None:
+    """Send a signal to a group that may be gone."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
 
 
 if __name__ == "__main__":

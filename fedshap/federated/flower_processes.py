@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import IO
 
 from fedshap.federated import flower_guard
+from fedshap.federated.flower_guard import signal_group, with_descendants
 
 _GRACE = 5.0  # seconds to end by themselves
 _STEP = 0.05
@@ -35,6 +36,8 @@ class Processes:
     def __init__(self, logs: Path) -> None:
         self.logs = logs
         self.running: dict[str, subprocess.Popen[str]] = {}
+        self._groups: set[int] = set()  # all that the running ones have made, as far as seen
+        self._seen = 0.0
 
     def __enter__(self) -> Processes:
         if sys.platform == "win32":
@@ -71,6 +74,7 @@ class Processes:
 
     def check(self) -> None:
         """Raise a ConnectionError where one of them has ended, with the last it said."""
+        self._look()
         for name, process in self.running.items():
             if process.stdout is None and process.poll() is not None:
                 raise ConnectionError(
@@ -85,18 +89,27 @@ class Processes:
 
     def stop(self) -> None:
         """Stop all: ask, wait, kill what is left of each group."""
+        self._look(every=0.0)
         for process in self.running.values():
-            _signal(process.pid, signal.SIGTERM)
+            signal_group(process.pid, signal.SIGTERM)
         end = time.monotonic() + _GRACE
         while time.monotonic() < end and any(process.poll() is None for process in self.running.values()):
             time.sleep(_STEP)
+        for group in self._groups:
+            signal_group(group, signal.SIGKILL)
         for name, process in list(self.running.items()):
-            _signal(process.pid, signal.SIGKILL)
             process.wait()
             if process.stdout is not None:
                 process.stdout.close()
             self._tell(f"-{process.pid}")
             del self.running[name]
+        self._groups.clear()
+
+    def _look(self, every: float = 2.0) -> None:
+        """Note the groups that the processes have made, before they are orphans that nobody can tell."""
+        if time.monotonic() >= self._seen + every:
+            self._groups |= with_descendants(process.pid for process in self.running.values())
+            self._seen = time.monotonic()
 
     def _tell(self, text: str) -> None:
         assert self._guard.stdin is not None
@@ -179,8 +192,3 @@ def lines_of(stream: IO[str], idle: float) -> Iterator[str | None]:
             yield from (line.decode(errors="replace") for line in whole)
     if rest:
         yield rest.decode(errors="replace")
-
-
-def _signal(group: int, number: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, number)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -23,7 +23,9 @@ from fedshap._records import Record
 from fedshap._types import Array
 from fedshap.federated.exchange import Clients, Description, Refusal, ScoreTask, Trained, TrainTask
 from fedshap.federated.ledger import NAME, Line
-from fedshap.federated.protocol import FedBRShap, FederationRun
+
+if TYPE_CHECKING:  # they load torch, and a client may have no use for it
+    from fedshap.federated.protocol import FedBRShap, FederationRun
 
 Options = Mapping[str, Any]
 IRRELEVANT = ("rounds", "timeout", "out")
@@ -53,7 +55,7 @@ class Member(Protocol):
 
 
 MakeClient = Callable[[int, Options], Member]
-MakeRules = Callable[[Options], FedBRShap]
+MakeRules = Callable[[Options], "FedBRShap"]
 
 
 class Members(Record):
