@@ -7,6 +7,7 @@ The books are ``DIR/ledger.jsonl``. A command that was stopped, in whatever way,
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -113,4 +114,4 @@ def _here(make_client: MakeClient, make_rules: MakeRules, options: Mapping[str, 
 def _say(line: Mapping[str, Any]) -> None:
     """A line above the progress bar, for stages alone."""
     if "payments" in line:
-        tqdm.write(progress(line))
+        tqdm.write(progress(line), file=sys.stderr)

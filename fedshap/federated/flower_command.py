@@ -166,7 +166,7 @@ def _watch(processes: Processes, place: Path, source: Path, *, remote: bool) -> 
                 log.flush()
                 started = started or "".join(re.findall(r"started run (\d+)", line))
                 if line.startswith(SAID):
-                    tqdm.write(line.removeprefix(SAID))
+                    tqdm.write(line.removeprefix(SAID), file=sys.stderr)
                 elif line.startswith(TABLE):
                     table.append(line.removeprefix(TABLE))
                 elif line.startswith(FAILED):
