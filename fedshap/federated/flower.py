@@ -23,7 +23,7 @@ try:
     from flwr.serverapp import Grid, ServerApp
 except ModuleNotFoundError as _error:
     raise ImportError(
-        f"fedshap.federated.flower needs {(_error.name or 'flwr').partition('.')[0]}, which is not installed: pip install fedshap[flower]"
+        "fedshap.federated.flower needs flwr, which is not installed: pip install fedshap[flower]"
     ) from _error
 
 from fedshap._types import Array
