@@ -103,4 +103,5 @@ def make_rules(options: dict):
     from fedshap.federated import FedBRShap, Search
 
     search = Search(levels=(0.0, 4.0), shuffles=4) if options.get("search") else None
-    return FedBRShap(stage=int(options["stage"]), start=2.0, step=50.0, search=search)
+    quorum = options.get("quorum") or None
+    return FedBRShap(stage=int(options["stage"]), start=2.0, step=50.0, search=search, quorum=quorum)
