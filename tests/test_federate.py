@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from federations import make_client, make_rules
 
+from federations import make_client, make_rules
 from fedshap.cli import main
 from fedshap.federated import FederationOptions, Members
 from fedshap.federated.command import federate

@@ -10,11 +10,11 @@ import pytest
 
 pytest.importorskip("flwr", reason="Flower is not installed: pip install fedshap[flower]")
 
-from federations import make_client, make_rules
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.app import Error as FlowerError
 from flwr.supercore.task_identity import TaskIdentity
 
+from federations import make_client, make_rules
 from fedshap.federated import FederationOptions, Members, QuorumError
 from fedshap.federated import flower_messages as messages
 from fedshap.federated.exchange import Curve, Decision, Keep, ScoreTask, Slope, Trained, TrainTask

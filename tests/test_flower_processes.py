@@ -20,11 +20,11 @@ import pytest
 
 pytest.importorskip("flwr", reason="Flower is not installed: pip install fedshap[flower]")
 
-from federations import make_client, make_rules
 from safetensors.numpy import load_file
 from test_federate import light_app, lines_of
 from test_flower import balanced
 
+from federations import make_client, make_rules
 from fedshap.federated import Members
 from fedshap.federated.exchange import Refusal
 from fedshap.federated.flower_guard import with_descendants
@@ -205,6 +205,36 @@ def test_clients_that_do_not_fit_together_are_told_and_all_is_stopped(tmp_path, 
     assert said.splitlines()[-1] == f"fedshap: error: {message}"
     assert not ours(tmp_path)
     assert not (tmp_path / "out" / "ledger.jsonl").exists()
+
+
+SIMULATION = """
+import sys
+from flwr.serverapp import ServerApp
+from flwr.simulation import run_simulation
+from federations import make_client, make_rules
+from fedshap.federated.flower import FlowerClients, client_app
+
+options, server = {"clients": 3, "seed": 0, "stage": 2, "search": True}, ServerApp()
+
+@server.main()
+def main(grid, context):
+    make_rules(options).run(FlowerClients(grid, 3, timeout=120.0), 3, out=sys.argv[1], progress=False)
+
+resources = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}, "init_args": {"num_cpus": 2}}
+run_simulation(server, client_app(lambda number, _: make_client(number, options)), 3, backend_config=resources)
+"""
+
+
+def test_flowers_simulation_gives_the_same_bits(tmp_path):
+    pytest.importorskip("ray", reason="ray is not installed: pip install 'flwr[simulation]'")
+    environment = os.environ | {"FLWR_HOME": str(tmp_path), "FLWR_TELEMETRY_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    command = [sys.executable, "-c", SIMULATION, str(tmp_path / "simulated")]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=DEADLINE)
+    assert run.returncode == 0, run.stderr[-3000:]
+    options = {"clients": 3, "seed": 0, "stage": 2, "search": True}
+    make_rules(options).run(Members([make_client(i, options) for i in range(3)]), 3, out=tmp_path / "here")
+    assert (tmp_path / "here" / "ledger.jsonl").read_bytes() == (tmp_path / "simulated" / "ledger.jsonl").read_bytes()
 
 
 # ---- the page "Run your own federation" ----------------------------------------------------------------

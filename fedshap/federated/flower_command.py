@@ -136,7 +136,7 @@ def _start(processes: Processes, place: Path, clients: int, port: int | None) ->
     processes.start("superlink", command, _environment(place, "superlink"))
     end = time.monotonic() + _START
     while not listens("127.0.0.1", link):
-        processes.check()
+        processes.check("superlink")
         if time.monotonic() > end:
             raise ConnectionError(f"superlink does not listen at {address}: {processes.last_words('superlink')}")
         time.sleep(0.1)
@@ -159,7 +159,7 @@ def _watch(processes: Processes, place: Path, source: Path, *, remote: bool) -> 
     try:
         with open(processes.logs / "flwr.log", "w", encoding="utf8") as log:
             for line in lines_of(process.stdout, idle=0.5):
-                processes.check()
+                processes.check("superlink")  # a SuperNode may stop: her client is out, and the others go on
                 if line is None:
                     continue
                 log.write(f"{line}\n")

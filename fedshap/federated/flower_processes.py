@@ -72,15 +72,15 @@ class Processes:
         self.running[name] = process
         return process
 
-    def check(self) -> None:
-        """Raise a ConnectionError where one of them has ended, with the last it said."""
+    def check(self, name: str) -> None:
+        """Raise a ConnectionError if that one has ended, with the last it said; does nothing if it was not started."""
         self._look()
-        for name, process in self.running.items():
-            if process.stdout is None and process.poll() is not None:
-                raise ConnectionError(
-                    f"{name} has stopped (exit code {process.returncode}): {self.last_words(name)}; see "
-                    f"{self.logs / name}.log. The same command goes on"
-                )
+        process = self.running.get(name)
+        if process is not None and process.poll() is not None:
+            raise ConnectionError(
+                f"{name} has stopped (exit code {process.returncode}): {self.last_words(name)}; see "
+                f"{self.logs / name}.log. The same command goes on"
+            )
 
     def last_words(self, name: str) -> str:
         """The last line that a process said."""

@@ -118,7 +118,7 @@ def run_federation(
     Raises
     ------
     ValueError
-        If the books there were begun with other options; costs, which clients keep to themselves, are among them.
+        If the books there were begun with other options. The ledger itself cannot tell all of them: it has no costs.
     """
     path, kept = out / "options.json", {key: options[key] for key in sorted(options) if key not in IRRELEVANT}
     if (out / NAME).exists() and path.exists():
@@ -164,7 +164,7 @@ def _imported(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)  # dataclasses look their module up
     with _on_the_path(path.parent):
         spec.loader.exec_module(module)
     return module
