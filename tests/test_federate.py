@@ -19,9 +19,11 @@ import pytest
 
 from federations import make_client, make_rules
 from fedshap.cli import main
-from fedshap.federated import FederationOptions, Members
+from fedshap.federated import FederationOptions, Members, flower_guard
 from fedshap.federated.command import federate
 from fedshap.federated.flower_folder import new
+from fedshap.federated.flower_processes import Processes, check_port, free_ports
+from fedshap.federated.flower_processes import lines_of as lines_of_stream
 from fedshap.federated.reports import progress, table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -470,3 +472,90 @@ def test_the_command_is_stopped_in_a_line_and_goes_on(number, code, tmp_path):
     federate(tmp_path / "out", app=light_app(tmp_path / "again"))
     federate(tmp_path / "whole", app=tmp_path / "again")
     assert (tmp_path / "out" / "ledger.jsonl").read_bytes() == (tmp_path / "whole" / "ledger.jsonl").read_bytes()
+
+
+# ---- processes that are always stopped ------------------------------------------------------------------
+
+NESTED = 'sleep 300 & python3 -c \'import os; os.setsid(); os.execlp("sleep", "sleep", "300")\' & echo here; wait'
+
+
+def alive(mark):
+    """Processes whose environment has a mark, zombies aside."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            state = (place / "stat").read_text().rpartition(")")[2].split()[0]
+            if state != "Z" and mark.encode() in (place / "environ").read_bytes():
+                found.append(int(place.name))
+        except OSError:
+            continue
+    return found
+
+
+def soon(condition):
+    end = time.monotonic() + 30.0
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert condition()
+
+
+linux = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="there is no /proc here")
+
+
+@linux
+def test_processes_are_stopped_with_what_they_started_in_groups_apart(tmp_path):
+    mark = f"MARK={tmp_path}"
+    environment = os.environ | {"MARK": str(tmp_path)}
+    with Processes(tmp_path) as processes:
+        processes.start("nested", ["sh", "-c", NESTED], environment)
+        processes.start("brief", ["sh", "-c", "echo a last word; exit 3"], environment)
+        soon(lambda: len(alive(mark)) >= 3)
+        soon(lambda: processes.running["brief"].poll() is not None)
+        for name in ("nested", "nobody"):
+            processes.check(name)
+        with pytest.raises(ConnectionError, match="brief has stopped .exit code 3.: a last word; see .* goes on"):
+            processes.check("brief")
+    assert alive(mark) == []
+
+
+@linux
+def test_one_that_does_not_listen_is_killed(tmp_path):
+    with Processes(tmp_path) as processes:
+        script = "trap '' TERM; echo deaf; while true; do sleep 1; done"
+        process = processes.start("deaf", ["sh", "-c", script], os.environ | {"MARK": str(tmp_path)})
+        soon(lambda: processes.last_words("deaf") == "deaf")
+    assert process.returncode == -signal.SIGKILL
+    assert alive(f"MARK={tmp_path}") == []
+
+
+@linux
+def test_the_guard_ends_what_was_started_and_not_what_was_stopped(tmp_path):
+    mark = f"MARK={tmp_path}"
+    environment = os.environ | {"MARK": str(tmp_path)}
+    one, two = (
+        subprocess.Popen(["sh", "-c", NESTED], env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
+        for _ in range(2)
+    )
+    soon(lambda: len(alive(mark)) >= 6)
+    guard = subprocess.Popen([sys.executable, "-I", flower_guard.__file__], stdin=subprocess.PIPE, text=True)
+    guard.communicate(f"+{one.pid}\n+{two.pid}\n-{one.pid}\n")
+    soon(lambda: two.poll() is not None)
+    assert one.poll() is None
+    for group in flower_guard.with_descendants([one.pid]):
+        flower_guard.signal_group(group, signal.SIGKILL)
+    one.wait()
+    soon(lambda: not alive(mark))
+
+
+def test_lines_come_whole_and_silence_is_told(tmp_path):
+    script = "printf 'one\\ntw'; sleep 0.6; printf 'o\\nthree'"
+    with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        found = list(lines_of_stream(process.stdout, 0.2))
+    assert [line for line in found if line is not None] == ["one", "two", "three"]
+    assert None in found
+
+
+def test_free_ports_are_free_and_differ():
+    ports = free_ports(5)
+    assert len(set(ports)) == 5
+    assert [check_port(port) for port in ports] == ports
