@@ -85,6 +85,9 @@ def test_the_table_shows_the_last_certificate(tmp_path):
     found = run.stages[-1]["certificate"]
     last = [line.split("  ")[-1].strip() for line in table(run.lines).splitlines()]
     assert last[1:4] == [f"{found['gains'][i]:.4f} +- {found['standard errors'][i]:.4f}" for i in range(3)]
+    columns = np.array([[float(cell) for cell in line.split()[2:5]] for line in table(run.lines).splitlines()[1:4]])
+    np.testing.assert_allclose(columns, np.transpose([run.shares, run.gains, run.payments]), atol=6e-4)
+    assert np.abs(run.shares - run.gains).max() > 0.01
     amounts = np.array([line["amounts"] for line in run.rounds])
     assert [line.split()[1] for line in table(run.lines).splitlines()[1:4]] == [f"{x:.3f}" for x in amounts.mean(0)]
 
