@@ -120,6 +120,14 @@ def test_every_option_of_the_command_is_one_of_the_record(tmp_path, capsys):
     assert FederationOptions.of(expected.table) == expected
     head = lines_of(tmp_path)[0]
     assert head["settings"] == repr(expected.rules())
+    rules, training = expected.rules(), expected.training
+    assert (rules.step, rules.stage, rules.start, rules.repeats, rules.average) == (7.0, 1, 2.0, 2, "samples")
+    assert (rules.quorum, rules.search, type(rules.estimator).__name__) == (3, None, "TwoModels")
+    assert rules.audit is not None
+    assert rules.audit.sizes == [4, 4, 4]
+    assert (training.batch_size, training.learning_rate, training.seed) == (4, 0.05, 3)
+    assert (training.model, training.score) == ("mlp", "probability")
+    assert [float(expected.client(i).cost.derivatives([1.0])[0]) for i in range(3)] == [0.0, 0.001, 0.002]
     capsys.readouterr()
 
 
