@@ -503,6 +503,11 @@ def alive(mark):
     return found
 
 
+def apart(mark):
+    """Those of them that have gone into a session of their own."""
+    return [pid for pid in alive(mark) if os.getsid(pid) == pid and Path(f"/proc/{pid}/comm").read_text() == "sleep\n"]
+
+
 def soon(condition):
     end = time.monotonic() + 30.0
     while not condition() and time.monotonic() < end:
@@ -520,7 +525,7 @@ def test_processes_are_stopped_with_what_they_started_in_groups_apart(tmp_path):
     with Processes(tmp_path) as processes:
         processes.start("nested", ["sh", "-c", NESTED], environment)
         processes.start("brief", ["sh", "-c", "echo a last word; exit 3"], environment)
-        soon(lambda: len(alive(mark)) >= 3)
+        soon(lambda: len(apart(mark)) == 1)
         soon(lambda: processes.running["brief"].poll() is not None)
         for name in ("nested", "nobody"):
             processes.check(name)
@@ -547,7 +552,7 @@ def test_the_guard_ends_what_was_started_and_not_what_was_stopped(tmp_path):
         subprocess.Popen(["sh", "-c", NESTED], env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
         for _ in range(2)
     )
-    soon(lambda: len(alive(mark)) >= 6)
+    soon(lambda: len(apart(mark)) == 2)
     guard = subprocess.Popen([sys.executable, "-I", flower_guard.__file__], stdin=subprocess.PIPE, text=True)
     guard.communicate(f"+{one.pid}\n+{two.pid}\n-{one.pid}\n")
     soon(lambda: two.poll() is not None)
