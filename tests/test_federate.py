@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -505,7 +506,12 @@ def alive(mark):
 
 def apart(mark):
     """Those of them that have gone into a session of their own."""
-    return [pid for pid in alive(mark) if os.getsid(pid) == pid and Path(f"/proc/{pid}/comm").read_text() == "sleep\n"]
+    found = []
+    for pid in alive(mark):
+        with suppress(OSError):  # it has ended meanwhile
+            if os.getsid(pid) == pid and Path(f"/proc/{pid}/comm").read_text() == "sleep\n":
+                found.append(pid)
+    return found
 
 
 def soon(condition):
