@@ -17,6 +17,27 @@ import fedshap
 from fedshap import _interruptions
 from fedshap.paper.settings import EXPERIMENTS
 
+FEDERATION_OPTIONS = (
+    ("clients", int, "N", "how many (default: 4)"),
+    ("rounds", int, "N", "rounds in all (default: 20)"),
+    ("dataset", str, "NAME", "what the clients' data are dealt out from (default: digits)"),
+    ("data", str, "ROOT", "folder of the data sets"),
+    ("seed", int, "N", "decides who gets what, weights and shuffles (default: 0)"),
+    ("model", str, "NAME", "the network (default: mlp)"),
+    ("score", str, "NAME", "accuracy, or the true class's probability (default: accuracy)"),
+    ("batch-size", int, "N", "inputs per batch (default: 8)"),
+    ("learning-rate", float, "X", "step of the training (default: 0.1)"),
+    ("estimator", str, "NAME", "secant, two-models or local-fit (default: secant)"),
+    ("step", float, "X", "batches moved per unit of marginal utility (default: 100)"),
+    ("stage", int, "N", "rounds that are settled together (default: 5)"),
+    ("start", float, "X", "batches that everybody gives first (default: 4)"),
+    ("repeats", int, "N", "shuffles that shares are measured on (default: 1)"),
+    ("average", str, "NAME", "participants, everyone or samples (default: participants)"),
+    ("audit", int, "N", "public inputs that reports are held against, per group (default: 0, none)"),
+    ("quorum", int, "N", "clients that must answer (default: all but one)"),
+)
+"""Of ``fedshap federate``: name, type, metavar, help. Defaults are those of FederationOptions, or of one's own app."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
@@ -59,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fedshap {fedshap.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_table1(commands.add_parser("table1", help="the paper's Table 1 for one data set", allow_abbrev=False))
+    _add_federate(commands.add_parser("federate", help="a federation that gives, earns and pays", allow_abbrev=False))
     return parser
 
 
@@ -86,6 +108,48 @@ def _run_table1(**options: Any) -> Path:
 
     _interruptions.loaded()
     return table1(**options)
+
+
+def _add_federate(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Run FedBR-Shap: clients choose how much to give, train, and are paid and charged for it. After an "
+        "interruption the same command goes on where it was. Training needs: pip install fedshap[train]."
+    )
+    parser.set_defaults(run=_run_federate, command=None)
+    commands = parser.add_subparsers(metavar="[COMMAND]", title="further commands", dest="command")
+    new = commands.add_parser("new", help="write a folder with data, models and costs of your own", allow_abbrev=False)
+    new.description = "Write a Flower app into a folder: edit its task.py to bring data, models and costs of your own."
+    new.add_argument("folder", metavar="DIR", help="a folder that is not there, or is empty")
+    new.set_defaults(run=_run_new)
+    parser.add_argument("--out", default="federation", metavar="DIR", help="folder for the books (default: federation)")
+    parser.add_argument("--app", metavar="DIR", help="folder with a task.py of your own, see `fedshap federate new`")
+    for name, kind, metavar, text in FEDERATION_OPTIONS:
+        parser.add_argument(f"--{name}", type=kind, metavar=metavar, help=text)
+    parser.add_argument("--rates", type=float, nargs="+", metavar="X", help="cost of a batch to each client")
+    parser.add_argument("--no-search", dest="search", action="store_false", default=None, help="certify nothing")
+    parser.add_argument("--as-printed", action="store_true", default=None, help="Algorithm 1 as the paper prints it")
+    flower = parser.add_argument_group("on Flower", "needs: pip install fedshap[flower]")
+    where = flower.add_mutually_exclusive_group()
+    where.add_argument("--flower", action="store_true", help="start SuperLink and SuperNodes here, and stop them after")
+    where.add_argument("--connect", metavar="HOST:PORT", help="run on a SuperLink that is there already")
+    flower.add_argument("--certificate", metavar="FILE", help="of the authority that vouches for that SuperLink")
+    flower.add_argument("--port", type=int, metavar="N", help="of the SuperLink that is started (default: a free one)")
+    flower.add_argument("--timeout", type=float, metavar="S", help="seconds a client has for an answer (default: 600)")
+
+
+def _run_federate(command: None, rates: Sequence[float] | None, **options: Any) -> Path:
+    from fedshap.federated.command import federate
+
+    _interruptions.loaded()
+    table, path = federate(rates=None if rates is None else " ".join(map(repr, rates)), **options)
+    print(table)
+    return path
+
+
+def _run_new(folder: str, **_: Any) -> Path:
+    from fedshap.federated.flower_folder import new
+
+    return new(folder)
 
 
 def _open_closed_streams() -> None:

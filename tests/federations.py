@@ -1,88 +1,107 @@
-"""Clients without data: what they train and score is a formula, so that shares can be worked out by other means."""
+"""Clients without torch: softmax regression in numpy, each with data of her own; and what can go wrong with them.
+
+Beside the tests, processes of Flower import this file: copied into an app's folder it is the app's.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import permutations
-from typing import Any
+import time
+from pathlib import Path
 
 import numpy as np
 
 import fedshap as fs
-from fedshap.federated.choices import choose, further_amounts
-from fedshap.federated.exchange import Description, Refusal, ScoreTask, Trained, TrainTask, mixtures
+from fedshap.federated.choices import check_cost, choose
+from fedshap.federated.exchange import Description, ScoreTask, Trained, TrainTask, mixtures
+
+BATCH, FEATURES, CLASSES, ROWS, TESTS = 8, 5, 3, 80, 40
+N_WEIGHTS = (FEATURES + 1) * CLASSES
 
 
-class Formula:
-    """Client i trains ``theta + a e_i``, a little more or less on each shuffle; j scores how far a model has come.
+class LightClient:
+    """Like `fedshap.federated.Client`, with a softmax regression on drawn rows; ``mishap`` happens in its round."""
 
-    ``score_j = 0.9 (1 - exp(-(W (theta - start))_j))``, where ``start`` is the model of the round: every round is the
-    same game. ``noise`` is the spread over shuffles.
-    """
-
-    def __init__(
-        self, n: int, *, noise: float = 0.0, rates: Sequence[float] | None = None, capacity: float = 20.0
-    ) -> None:
-        self.weights = np.zeros(n)
-        self.worth = np.random.default_rng(n).uniform(0.0, 0.2, (n, n)) + 0.1 * np.eye(n)
-        self.noise = noise
-        self.capacity = capacity
-        rates = np.linspace(0.01, 0.03, n) if rates is None else np.asarray(rates)
-        self.costs = [fs.LinearCost([rate]) for rate in rates]
+    def __init__(self, number: int, cost: fs.Cost | None = None, seed: int = 0, mishap: str = "", size: int = 0):
+        rng = np.random.default_rng((seed, number))
+        centres = np.random.default_rng(seed).normal(size=(CLASSES, FEATURES))
+        centres = centres + 0.5 * rng.normal(size=centres.shape)
+        labels = rng.integers(CLASSES, size=ROWS + TESTS)
+        inputs = np.column_stack([centres[labels] + rng.normal(size=(ROWS + TESTS, FEATURES)), np.ones(ROWS + TESTS)])
+        self.number, self.mishap = number, mishap
+        self.capacity = ROWS / BATCH
+        self.cost = check_cost(cost or fs.LinearCost([0.002 * (number + 1)]), self.capacity, f"client {number}")
+        self.inputs, self.labels = inputs[:ROWS], labels[:ROWS]
+        self.tests, self.truth = inputs[ROWS:], labels[ROWS:]
+        self.seed = seed
+        self.weights = 0.01 * np.random.default_rng(seed).normal(size=N_WEIGHTS + size)
 
     @property
-    def descriptions(self) -> list[Description | Refusal]:
-        return [Description(self.capacity, 100, len(self.weights), f"client {i}") for i in range(len(self.costs))]
+    def description(self) -> Description:
+        return Description(self.capacity, TESTS, len(self.weights), f"client {self.number}")
 
-    def train(self, task: TrainTask) -> Mapping[int, Trained | Refusal]:
-        return {client: self.train_one(client, task) for client in task.offers}
-
-    def train_one(self, client: int, task: TrainTask) -> Trained:
-        decision, amount = choose(task.offers[client], self.costs[client], self.capacity)
-        amounts = np.array([amount, *further_amounts(amount, task, self.capacity)])
-        models = np.tile(task.weights, (len(task.streams), len(amounts), 1))
-        for k, stream in enumerate(task.streams):
-            luck = np.random.default_rng((client, *stream)).normal()
-            models[k, :, client] += amounts * max(1.0 + self.noise * luck, 0.0)
+    def train(self, task: TrainTask) -> Trained:
+        decision, amount = choose(task.offers[self.number], self.cost, self.capacity)
+        near = [min(max(amount + each, 0.0), self.capacity) for each in task.offsets]
+        amounts = np.array([amount, *near, *(min(each, self.capacity) for each in task.levels)])
+        models = np.array([[self._trained(task.weights, stream, a) for a in amounts] for stream in task.streams])
+        models = models.reshape(len(task.streams), len(amounts), len(task.weights))
+        if task.streams:
+            models = self._mishap(task.streams[0], models)
         return Trained(amounts, models, decision)
 
-    def score(self, task: ScoreTask, who: Sequence[int]) -> Mapping[int, Any]:
-        return {client: self.score_one(client, task) for client in who}
-
-    def score_one(self, client: int, task: ScoreTask) -> Any:
-        found = [self.true_score(client, model - task.weights) for model in mixtures(task)]
+    def score(self, task: ScoreTask) -> np.ndarray:
+        found = [(self._logits(self.tests, w).argmax(1) == self.truth).mean() for w in mixtures(task)]
         return np.array(found).reshape(len(task.models), len(task.mixing))
 
-    def true_score(self, client: int, come: np.ndarray) -> float:
-        return float(0.9 * (1.0 - np.exp(-self.worth[client] @ come)))
+    def _trained(self, weights: np.ndarray, stream: tuple[int, ...], amount: float) -> np.ndarray:
+        order = np.random.default_rng((self.seed, self.number, *stream)).permutation(ROWS)
+        weights = weights.copy()
+        counts = np.clip(amount * BATCH - np.arange(ROWS), 0.0, 1.0)
+        for first in range(0, int(np.ceil(amount)) * BATCH, BATCH):
+            rows, count = order[first : first + BATCH], counts[first : first + BATCH]
+            logits = self._logits(self.inputs[rows], weights)
+            chances = np.exp(logits - logits.max(1, keepdims=True))
+            chances /= chances.sum(1, keepdims=True)
+            chances[np.arange(len(rows)), self.labels[rows]] -= 1.0
+            weights -= 0.3 / BATCH * (self.inputs[rows].T @ (chances * count[:, None])).ravel()
+        return weights
 
-    def mean(self, members: Sequence[int], amounts: np.ndarray, average: str) -> np.ndarray:
-        """How far the mean of some members' models has come, from the rule in words."""
-        if average == "participants":
-            members = [i for i in members if amounts[i] > 0.0]
-        come = np.zeros(len(self.weights))
-        share = {i: amounts[i] if average == "samples" else 1.0 for i in members}
-        total = sum(share.values())
-        for i in members:
-            if total:
-                come[i] = share[i] * amounts[i] / total
-        return come
+    @staticmethod
+    def _logits(inputs: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return inputs @ weights[:N_WEIGHTS].reshape(FEATURES + 1, CLASSES)
+
+    def _mishap(self, stream: tuple[int, ...], models: np.ndarray) -> np.ndarray:
+        """What goes wrong this round: ``ROUND:CLIENT:WHAT`` for each, with blanks between them."""
+        for each in self.mishap.split():
+            round_, client, what = each.split(":", 2)
+            if len(stream) == 3 or (int(round_), int(client)) != (stream[0] + 1, self.number):
+                continue
+            if what == "raises":
+                raise ValueError("the scanner is broken")
+            if what == "nan":
+                models[..., 0] = np.nan
+            elif what == "shape":
+                models = models[..., 1:]
+            elif what.startswith("slow"):
+                time.sleep(float(what.removeprefix("slow")))
+            elif what.startswith("marks"):  # tells whoever waits for it, and leaves some time
+                Path(what.removeprefix("marks")).touch()
+                time.sleep(60.0)
+        return models
 
 
-def brute_shapley(value: Callable[[frozenset[int]], float], n: int) -> np.ndarray:
-    """Mean marginal contribution over all orders of arrival."""
-    found, orders = np.zeros(n), list(permutations(range(n)))
-    for order in orders:
-        for k, player in enumerate(order):
-            found[player] += value(frozenset(order[: k + 1])) - value(frozenset(order[:k]))
-    return found / len(orders)
+def make_client(number: int, options: dict) -> LightClient:
+    size = 1 if str(number) in str(options.get("wider", "")).split() else 0
+    rates = [float(each) for each in str(options.get("rates", "")).split()]
+    cost = fs.LinearCost([rates[number]]) if rates else None
+    if str(number) in str(options.get("concave", "")).split():
+        cost = fs.CustomCost(lambda s: np.sqrt(s + 1.0), 1)
+    return LightClient(number, cost, int(options["seed"]), str(options.get("mishap", "")), size)
 
 
-def brute_owed(clients: Formula, amounts: np.ndarray, average: str = "participants") -> np.ndarray:
-    """``Phi`` of a round in which all give ``amounts``, shape (n, n), without noise."""
-    n = len(amounts)
+def make_rules(options: dict):
+    from fedshap.federated import FedBRShap, Search
 
-    def column(scorer: int) -> np.ndarray:
-        return brute_shapley(lambda X: clients.true_score(scorer, clients.mean(sorted(X), amounts, average)), n)
-
-    return np.array([column(scorer) for scorer in range(n)]).T
+    search = Search(levels=(0.0, 4.0), shuffles=4) if options.get("search") else None
+    quorum = options.get("quorum") or None
+    return FedBRShap(stage=int(options["stage"]), start=2.0, step=50.0, search=search, quorum=quorum)

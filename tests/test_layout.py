@@ -139,6 +139,17 @@ ORDER = [
     "federated.rules",
     "federated.rounds",
     "federated.protocol",
+    "federated.options",
+    "federated.reports",
+    "federated.members",
+    "federated.flower_messages",
+    "federated.flower",
+    "federated.flower_folder",
+    "federated.flower_guard",
+    "federated.flower_processes",
+    "federated.flower_command",
+    "federated.command",
+    "federated._public",
     "federated",
     "federated.study.settings",
     "federated.study.summaries",
@@ -162,6 +173,8 @@ ORDER = [
 ]
 # Where a heavy dependency may be imported; the core needs numpy and scipy alone.
 HEAVY = {
+    "cryptography": ("federated.flower_command",),
+    "flwr": ("federated.flower", "federated.flower_messages"),
     "matplotlib": ("plotting",),
     "pandas": ("plotting", "equilibrium.records"),
     "sklearn": ("federated",),

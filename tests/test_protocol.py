@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from federations import Formula, brute_owed
+from formulas import Formula, brute_owed
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fedshap as fs

@@ -7,7 +7,7 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
-from federations import Formula, brute_shapley
+from formulas import Formula, brute_shapley
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fedshap as fs

@@ -1,70 +1,33 @@
 """The torch half: real data, federated training and the payoffs fitted to it (Sec. 5.1 and App. E of the paper).
 
-Imported only on demand: ``import fedshap`` never loads torch. Needs the extra ``pip install fedshap[train]``.
+Imported only on demand: ``import fedshap`` never loads torch. Needs the extra ``pip install fedshap[train]``. The names
+are loaded when the first of them is asked for: on Flower a process is started for each request to a client, and a
+client whose network is not torch's has no use for seconds of it.
 """
 
-try:
-    import safetensors as _safetensors  # noqa: F401
-    import torch as _torch  # noqa: F401
-    import tqdm as _tqdm  # noqa: F401
-except ModuleNotFoundError as _error:
-    raise ImportError(
-        f"fedshap.federated needs {_error.name}, which is not installed: pip install fedshap[train]"
-    ) from _error
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
-from fedshap.federated.audit import Audit, set_aside
-from fedshap.federated.clients import Client, LocalClients, LocalTraining
-from fedshap.federated.datasets import Dataset, Federation
-from fedshap.federated.deviations import Search
-from fedshap.federated.estimators import Estimator, LocalFit, Secant, TwoModels
-from fedshap.federated.grid import TrainingRuns, train_grid
-from fedshap.federated.models import MODELS, build_model
-from fedshap.federated.networks import ConvNet, Perceptron, Quadratic, ResMLP, lenet, resnet18
-from fedshap.federated.partitions import partition, partition_dirichlet, partition_label_shares
-from fedshap.federated.protocol import FedBRShap, FederationRun
-from fedshap.federated.rounds import QuorumError
-from fedshap.federated.sources import DATASETS, load_dataset
-from fedshap.federated.training import TrainingConfig, TrainingResult, train
-from fedshap.payoffs.fitting import FittedPayoff, fit_payoff
-from fedshap.payoffs.measurements import AccuracyDrop, accuracy_drops, contribution_grid
+if TYPE_CHECKING:
+    from fedshap.federated._public import *  # noqa: F403
+    from fedshap.federated._public import __all__ as __all__
 
-__all__ = [
-    "DATASETS",
-    "MODELS",
-    "AccuracyDrop",
-    "Audit",
-    "Client",
-    "ConvNet",
-    "Dataset",
-    "Estimator",
-    "FedBRShap",
-    "Federation",
-    "FederationRun",
-    "FittedPayoff",
-    "LocalClients",
-    "LocalFit",
-    "LocalTraining",
-    "Perceptron",
-    "Quadratic",
-    "QuorumError",
-    "ResMLP",
-    "Search",
-    "Secant",
-    "TrainingConfig",
-    "TrainingResult",
-    "TrainingRuns",
-    "TwoModels",
-    "accuracy_drops",
-    "build_model",
-    "contribution_grid",
-    "fit_payoff",
-    "lenet",
-    "load_dataset",
-    "partition",
-    "partition_dirichlet",
-    "partition_label_shares",
-    "resnet18",
-    "set_aside",
-    "train",
-    "train_grid",
-]
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("_") and name != "__all__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if find_spec(f"{__name__}.{name}") is not None:
+        return import_module(f"{__name__}.{name}")
+    try:
+        return getattr(import_module(f"{__name__}._public"), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("fedshap"):
+            raise
+        raise ImportError(
+            f"fedshap.federated needs {error.name}, which is not installed: pip install fedshap[train]"
+        ) from error
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__getattr__("__all__")]
