@@ -121,6 +121,7 @@ def _add_federate(parser: argparse.ArgumentParser) -> None:
     new.description = "Write a Flower app into a folder: edit its task.py to bring data, models and costs of your own."
     new.add_argument("folder", metavar="DIR", help="a folder that is not there, or is empty")
     new.set_defaults(run=_run_new)
+    _add_study(commands.add_parser("study", help="measure what the protocol earns", allow_abbrev=False))
     parser.add_argument("--out", default="federation", metavar="DIR", help="folder for the books (default: federation)")
     parser.add_argument("--app", metavar="DIR", help="folder with a task.py of your own, see `fedshap federate new`")
     for name, kind, metavar, text in FEDERATION_OPTIONS:
@@ -144,6 +145,31 @@ def _run_federate(command: None, rates: Sequence[float] | None, **options: Any) 
     table, path = federate(rates=None if rates is None else " ".join(map(repr, rates)), **options)
     print(table)
     return path
+
+
+def _add_study(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Measure what FedBR-Shap earns: one JSON for each question. After an interruption the same command goes on "
+        "where it was. An hour or more on one core."
+    )
+    parser.set_defaults(run=_run_study)
+    parser.add_argument("--dataset", default="digits", help="digits or mnist (default: digits)")
+    parser.add_argument("--question", default="all", help="settling, noise, contributions, cheating, expense or all")
+    parser.add_argument("--data", metavar="ROOT", help="folder of the data sets")
+    parser.add_argument("--out", default=".", metavar="DIR", help="folder for the results (default: here)")
+    parser.add_argument("--seeds", type=int, default=10, metavar="N", help="repetitions (default: 10)")
+    parser.add_argument("--quick", action="store_true", help="a small run, labelled so")
+    parser.add_argument("--force", action="store_true", help="replace a finished result")
+    parser.add_argument("--keep", action="store_true", help="keep the finished pieces, to add seeds later")
+
+
+def _run_study(command: str, **options: Any) -> Path:
+    from inspect import signature
+
+    from fedshap.federated.study import study
+
+    _interruptions.loaded()
+    return study(**{name: options[name] for name in signature(study).parameters})
 
 
 def _run_new(folder: str, **_: Any) -> Path:

@@ -122,7 +122,7 @@ class Replayed(Members):
         self.refused, self.round = refused, [0]
 
     def train(self, task):
-        self.round[0] = task.streams[0][0]
+        self.round[0] = task.streams[0][0] + 1
         return dict(super().train(task)) | self._silent("training: ")
 
     def score(self, task, who):

@@ -362,6 +362,15 @@ def test_the_same_call_goes_on_to_the_same_bits(tmp_path) -> None:
         assert len(list(folder.glob("state-*"))) == 1
 
 
+def test_callbacks_are_told_of_new_lines_alone(tmp_path) -> None:
+    told: list[int | None] = []
+    for rounds in (2, 4):
+        rules().run(
+            Formula(3), rounds, out=tmp_path, progress=False, callbacks=[lambda line: told.append(line.get("round"))]
+        )
+    assert told == [1, 2, None, 3, 4, None]
+
+
 def test_a_kill_between_any_two_writes_loses_nothing(tmp_path, monkeypatch) -> None:
     """The state is written before its line: whichever comes last, the line is done again or gone on from."""
     from fedshap.federated import ledger

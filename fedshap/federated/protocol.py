@@ -14,8 +14,8 @@ line. The protocol knows no transport and no data: it talks to a :class:`~fedsha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,11 +167,11 @@ class FedBRShap(Rules):
         """
         lines, state, hidden = [], None, None if progress is None else not progress
         with tqdm(total=as_count("rounds", rounds), unit="round", desc="federation", disable=hidden) as bar:
-            for line, state in self.steps(clients, rounds, out=out):  # noqa: B007 (the last one is wanted)
+            for line, state, is_new in self._steps(clients, rounds, out):  # noqa: B007 (the last state is wanted)
                 lines.append(line)
                 bar.set_postfix_str(_summary(line), refresh=False)
                 bar.update("payments" not in line)
-                for callback in callbacks:
+                for callback in callbacks if is_new else ():
                     callback(line)
         assert state is not None
         return _finished(lines, state)
@@ -182,6 +182,12 @@ class FedBRShap(Rules):
         The last state is that of the last line; of lines that were read, the states before are gone and it stands for
         them. Parameters and errors are those of :meth:`run`.
         """
+        with closing(self._steps(clients, rounds, out)) as steps:  # one who stops early lets go of the folder
+            for line, state, _ in steps:
+                yield line, state
+
+    def _steps(self, clients: Clients, rounds: int, out: str | Path | None) -> Generator[tuple[Line, State, bool]]:
+        """Lines, states, and whether a line is new."""
         described = self._described(clients)
         state = self._first(clients, described)
         with ExitStack() as held:
@@ -192,12 +198,12 @@ class FedBRShap(Rules):
                 books = _Books(folder)
                 written = books.open(self._head(clients, described))
                 state = books.state() if written else state
-                yield from ((line, state) for line in written)
+                yield from ((line, state, False) for line in written)
             while (step := self._next(clients, state, described, rounds)) is not None:
                 line, state = step
                 if books is not None:
                     books.add(line, state)
-                yield line, state
+                yield line, state, True
 
     def _next(
         self, clients: Clients, state: State, described: Sequence[Description], rounds: int
