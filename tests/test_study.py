@@ -223,6 +223,8 @@ def test_truncation_stops_where_the_rest_changes_little():
     assert found.evaluations == 6  # nobody, everybody, and four alone
     table[[3, 5, 6, 9, 10, 12, 7, 11, 13, 14]] += 0.0005  # less than the threshold away: not looked at
     assert_allclose(gtg_round(table, np.random.default_rng(1)).shares, 0.2, rtol=1e-12)
+    table[-1] += 0.002  # more than the threshold away: all are looked at
+    assert gtg_round(table, np.random.default_rng(1)).evaluations == 16
 
 
 def test_rounds_that_change_little_count_for_nothing():
