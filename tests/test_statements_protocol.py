@@ -24,6 +24,7 @@ from fedshap.federated import (
 from fedshap.federated.choices import choose, further_amounts
 from fedshap.federated.coalition_models import CoalitionGame
 from fedshap.federated.exchange import Description, Keep, ScoreTask, Slope, Trained, TrainTask, mixtures
+from fedshap.federated.rounds import transfers
 
 
 def harmonic(n: int) -> Fraction:
@@ -249,6 +250,7 @@ def test_prop_pair_by_pair_any_reports(n) -> None:
         paid = [sum(owed[j][i] - owed[i][j] for j in range(n)) for i in range(n)]
         shares = [sum(owed[j][i] for j in range(n)) for i in range(n)]
         assert sum(paid) == 0
+        assert_allclose(transfers(np.array(owed, dtype=float).T), np.array(paid, dtype=float), atol=1e-12)
         assert paid == [shares[i] - (reports[i][full] - reports[i][frozenset()]) for i in range(n)]
 
 
