@@ -135,7 +135,7 @@ class Perceptron(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Class scores (B, n_classes) of inputs ``x`` (B, *input_shape)."""
+        """Class scores (B, n_classes) of inputs ``x``, shape (B, C, H, W) or (B, d)."""
         flat = x.flatten(1)
         return self.fc2(F.relu(self.fc1(2.0 * flat - 1.0 if self.is_image else flat)))
 
