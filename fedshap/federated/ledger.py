@@ -168,7 +168,7 @@ def exactly(value: Any) -> Any:
     """Settings as JSON that tells different ones apart: records by their class and parameters, numbers to the bit."""
     if isinstance(value, Record):
         names = [name for name in inspect.signature(type(value)).parameters if hasattr(value, name)]
-        return {"": type(value).__name__} | {name: exactly(getattr(value, name)) for name in names}
+        return {"kind": type(value).__name__} | {name: exactly(getattr(value, name)) for name in names}
     if isinstance(value, np.ndarray):
         return digest(value) if value.size > _LISTED else exactly(value.tolist())
     if isinstance(value, (list, tuple)):
