@@ -28,7 +28,15 @@ from fedshap.equilibrium import (
     welfare_optimum,
 )
 from fedshap.game import Game
-from fedshap.mechanisms import AccuracyShaping, CostSharing, Mechanism, NoPayment, ShapleyPayment
+from fedshap.mechanisms import (
+    AccuracyShaping,
+    CostSharing,
+    DampedShapley,
+    Mechanism,
+    NoPayment,
+    ParticipantsShapley,
+    ShapleyPayment,
+)
 from fedshap.metrics import (
     accuracy_gain,
     budget_gap,
@@ -68,6 +76,7 @@ __all__ = [
     "CostSharing",
     "CustomCost",
     "CustomPayoff",
+    "DampedShapley",
     "Equilibrium",
     "EquilibriumRange",
     "Estimate",
@@ -79,6 +88,7 @@ __all__ = [
     "Mechanism",
     "NoPayment",
     "PACBound",
+    "ParticipantsShapley",
     "Payoff",
     "PowerCost",
     "PowerLaw",

@@ -20,7 +20,15 @@ from matplotlib.axes import Axes
 from fedshap._types import Array
 from fedshap._validation import as_array, as_instance
 from fedshap.equilibrium import Equilibrium
-from fedshap.mechanisms import AccuracyShaping, CostSharing, Mechanism, NoPayment, ShapleyPayment
+from fedshap.mechanisms import (
+    AccuracyShaping,
+    CostSharing,
+    DampedShapley,
+    Mechanism,
+    NoPayment,
+    ParticipantsShapley,
+    ShapleyPayment,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +38,8 @@ _STYLE: Mapping[type[Mechanism], tuple[str, str, str]] = {
     CostSharing: (r"$\mathcal{M}^{BG}$", "#E69F00", "s"),
     AccuracyShaping: (r"$\mathcal{M}^{AS}$", "#0072B2", "^"),
     ShapleyPayment: (r"$\mathcal{M}^{Shap}$", "#009E73", "D"),
+    DampedShapley: (r"$\mathcal{M}^{r}$", "#CC79A7", "v"),
+    ParticipantsShapley: (r"$\mathcal{M}^{Part}$", "#56B4E9", "P"),
 }
 
 _OTHERS = ("#CC79A7", "#56B4E9", "#882255", "#117733", "#AA4499", "#999933")  # of mechanisms that are not the book's

@@ -151,6 +151,22 @@ def brute_shapley(plain: Plain, s: Sequence[Any], agent: int) -> Any:
     return total
 
 
+def brute_participants(plain: Plain, s: Sequence[Any], agent: int) -> Any:
+    """Eq. (3) for what the members of a coalition get out of its data."""
+
+    def worth(members: tuple[int, ...]) -> Any:
+        payoffs = plain([x if i in members else 0 * x for i, x in enumerate(s)])
+        return sum(payoffs[j] for j in members)
+
+    n = len(s)
+    others = [j for j in range(n) if j != agent]
+    return sum(
+        (worth((*members, agent)) - worth(members))
+        * (factorial(len(members)) * factorial(n - 1 - len(members)) / factorial(n))
+        for members in coalitions(others)
+    )
+
+
 def brute_potential(plain: Plain, s: Sequence[Any]) -> Any:
     """Hart and Mas-Colell's potential, term by term."""
     n = len(s)
@@ -217,7 +233,11 @@ def utility_of(mechanism: fs.Mechanism, plain: Plain, cost: OwnCost, upper: Sequ
         own, n = cost(s[i], i), len(s)
         if isinstance(mechanism, fs.ShapleyPayment):
             return brute_shapley(plain, s, i) - own
+        if isinstance(mechanism, fs.ParticipantsShapley):
+            return brute_participants(plain, s, i) - own
         received = plain(s)[i]
+        if isinstance(mechanism, fs.DampedShapley):
+            received += mechanism.r * (brute_shapley(plain, s, i) - received)
         if isinstance(mechanism, fs.CostSharing):
             others = [cost(s[j], j) for j in range(n) if j != i]
             received += mechanism.beta * (own - sum(others) / (n - 1))
@@ -302,7 +322,14 @@ def plain_group_totals(data: str, s: np.ndarray) -> np.ndarray:
 
 # ---- mechanisms: what holds for all is tested for all --------------------------------------------------
 
-MECHANISMS = (fs.NoPayment(), fs.CostSharing(0.6), fs.ShapleyPayment(), fs.AccuracyShaping(0.01))
+MECHANISMS = (
+    fs.NoPayment(),
+    fs.CostSharing(0.6),
+    fs.ShapleyPayment(),
+    fs.AccuracyShaping(0.01),
+    fs.DampedShapley(0.4),
+    fs.ParticipantsShapley(),
+)
 """Every mechanism of the package, each with the parameter that the tests play it with."""
 
 

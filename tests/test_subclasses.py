@@ -391,7 +391,7 @@ def test_a_mechanism_that_pays_otherwise(mechanism: fs.Mechanism, method: str) -
     def prized(self: Any, game: fs.Game, s: Any) -> np.ndarray:
         return getattr(kind, method)(self, game, s) + 0.05 * np.sqrt(np.asarray(s))
 
-    settings = {name: getattr(mechanism, name) for name in ("beta", "epsilon") if hasattr(mechanism, name)}
+    settings = {name: getattr(mechanism, name) for name in ("beta", "epsilon", "r") if hasattr(mechanism, name)}
     changed = type("Prized", (kind,), {method: prized})(**settings)
     game = fs.Game(fs.PowerLaw(3), fs.LinearCost(RATES), capacity=50.0)
     assert changed.potential(game) is None
@@ -418,7 +418,7 @@ def test_what_contradicts_the_payments_never_certifies(mechanism: fs.Mechanism, 
             return fs.ShapleyPayment().potential(other)
         return kind.marginal_utilities(self, other, *args)
 
-    settings = {name: getattr(mechanism, name) for name in ("beta", "epsilon") if hasattr(mechanism, name)}
+    settings = {name: getattr(mechanism, name) for name in ("beta", "epsilon", "r") if hasattr(mechanism, name)}
     changed = type("Wrong", (kind,), {method: wrong})(**settings)
     game = fs.Game(fs.PowerLaw(3), fs.LinearCost(RATES), capacity=50.0)
     found = outcome(lambda: fs.find_equilibrium(game, changed))

@@ -31,16 +31,21 @@ class Payoff(Record):
         Number of agents ``n``.
     concave : bool or None
         Whether every ``a_i`` is concave in ``s`` on the whole orthant; None if unknown.
+    common : bool or None
+        Whether all agents are known to have the same payoff; None if unknown.
     fitted_mixture : bool
         Whether `mixture` is fitted and may fail: then up to 20 agents are enumerated instead.
     """
 
     n_agents: int
     concave: bool | None = None
+    common: bool | None = None
+    _common_in_general: bool | None = None
     fitted_mixture: bool = False
 
     _shortcuts = {
         "concave": ("values",),
+        "common": ("values", "arguments"),
         "total": ("values",),
         "total_gain": ("values", "total"),
         "gain_noise": ("values", "total"),

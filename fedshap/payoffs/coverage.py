@@ -10,7 +10,7 @@ from fedshap._types import Agents, Array, ArrayLike, Jacobian, PerAgent, Profile
 from fedshap._validation import as_probabilities, everybody, read_only
 from fedshap.payoffs.base import Payoff
 from fedshap.payoffs.exponential_sums import TOLERANCE
-from fedshap.payoffs.mixtures import Mixture
+from fedshap.payoffs.mixtures import Mixture, Shares
 
 
 class RandomCoverage(Payoff):
@@ -101,4 +101,5 @@ class RandomCoverage(Payoff):
             coefficients=0.5 * self.probabilities.sum(axis=0),
             rates=self.rates.T.copy(),
             classes=np.arange(self.n_agents),
+            shares=Shares(np.zeros((self.n_agents, self.n_agents)), 0.5 * self.probabilities),
         )

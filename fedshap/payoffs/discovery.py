@@ -10,7 +10,7 @@ from fedshap._types import Agents, Array, ArrayLike, Jacobian, PerAgent, Profile
 from fedshap._validation import as_probabilities, everybody, read_only
 from fedshap.payoffs.base import Payoff
 from fedshap.payoffs.exponential_sums import TOLERANCE
-from fedshap.payoffs.mixtures import Mixture
+from fedshap.payoffs.mixtures import Mixture, Shares
 
 
 class RandomDiscovery(Payoff):
@@ -80,6 +80,7 @@ class RandomDiscovery(Payoff):
             coefficients=np.zeros(0),
             rates=np.zeros((0, self.n_agents)),
             classes=np.arange(self.n_agents),
+            shares=Shares(self.weights, np.zeros((self.n_agents, 0))),
         )
 
     def jacobian(self, s: ArrayLike) -> Jacobian:
