@@ -30,6 +30,7 @@ from fedshap.equilibrium import (
 from fedshap.game import Game
 from fedshap.mechanisms import (
     AccuracyShaping,
+    AumannShapleyPayment,
     CostSharing,
     DampedShapley,
     Mechanism,
@@ -71,6 +72,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AccuracyShaping",
+    "AumannShapleyPayment",
     "ConvergenceError",
     "Cost",
     "CostSharing",

@@ -22,6 +22,7 @@ from fedshap._validation import as_array, as_instance
 from fedshap.equilibrium import Equilibrium
 from fedshap.mechanisms import (
     AccuracyShaping,
+    AumannShapleyPayment,
     CostSharing,
     DampedShapley,
     Mechanism,
@@ -39,6 +40,7 @@ _STYLE: Mapping[type[Mechanism], tuple[str, str, str]] = {
     AccuracyShaping: (r"$\mathcal{M}^{AS}$", "#0072B2", "^"),
     ShapleyPayment: (r"$\mathcal{M}^{Shap}$", "#009E73", "D"),
     DampedShapley: (r"$\mathcal{M}^{r}$", "#CC79A7", "v"),
+    AumannShapleyPayment: (r"$\mathcal{M}^{Aum}$", "#882255", "X"),
     ParticipantsShapley: (r"$\mathcal{M}^{Part}$", "#56B4E9", "P"),
 }
 

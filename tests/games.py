@@ -167,6 +167,22 @@ def brute_participants(plain: Plain, s: Sequence[Any], agent: int) -> Any:
     )
 
 
+def brute_aumann_shapley(plain: Plain, s: Sequence[Any], agent: int) -> float:
+    """``s_i int_0^1 dA/ds_i (q s) dq``: differences of surpluses, integrated over powers of two of q."""
+    x, w = np.polynomial.legendre.leggauss(20)
+    x, w, total = (x + 1.0) / 2.0, w / 2.0, 0.0
+    for k in range(12):
+        low, high = (0.0 if k == 11 else 0.5 ** (k + 1)), 0.5**k
+        for at, weight in zip(low + (high - low) * x, (high - low) * w, strict=True):
+            along = [at * y for y in s]
+            step = 1e-3 * along[agent]
+            # Central differences of sixth order: the step is a thousandth, rounding 1e-16 / 1e-3.
+            sums = [surplus(plain, [y + m * step * (j == agent) for j, y in enumerate(along)]) for m in range(-3, 4)]
+            slope = (sums[6] - sums[0] - 9 * (sums[5] - sums[1]) + 45 * (sums[4] - sums[2])) / 60
+            total += weight * slope / at / 1e-3 if s[agent] else 0.0
+    return total
+
+
 def brute_potential(plain: Plain, s: Sequence[Any]) -> Any:
     """Hart and Mas-Colell's potential, term by term."""
     n = len(s)
@@ -235,6 +251,8 @@ def utility_of(mechanism: fs.Mechanism, plain: Plain, cost: OwnCost, upper: Sequ
             return brute_shapley(plain, s, i) - own
         if isinstance(mechanism, fs.ParticipantsShapley):
             return brute_participants(plain, s, i) - own
+        if isinstance(mechanism, fs.AumannShapleyPayment):
+            return brute_aumann_shapley(plain, s, i) - own
         received = plain(s)[i]
         if isinstance(mechanism, fs.DampedShapley):
             received += mechanism.r * (brute_shapley(plain, s, i) - received)
@@ -329,6 +347,7 @@ MECHANISMS = (
     fs.AccuracyShaping(0.01),
     fs.DampedShapley(0.4),
     fs.ParticipantsShapley(),
+    fs.AumannShapleyPayment(),
 )
 """Every mechanism of the package, each with the parameter that the tests play it with."""
 

@@ -91,6 +91,7 @@ ORDER = [
     "mechanisms.shapley_payment",
     "mechanisms.damped_shapley",
     "mechanisms.participants_shapley",
+    "mechanisms.aumann_shapley_payment",
     "mechanisms",
     "equilibrium.options",
     "equilibrium.steps",

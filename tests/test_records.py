@@ -39,6 +39,7 @@ SHORT = fs.SolverOptions(ascent_iterations=1)
 SIZES = 2.0 ** np.arange(4, 12)
 FOUND = fs.find_equilibrium(GAME, fs.NoPayment())
 OBJECTS: dict[str, Any] = {
+    "AumannShapleyPayment": fs.AumannShapleyPayment(),
     "AccuracyShaping": fs.AccuracyShaping(0.1),
     "CostSharing": fs.CostSharing(0.5),
     "CustomCost": fs.CustomCost(own_cost, N),

@@ -5,9 +5,10 @@ payments and utilities a mechanism tells a solver what it needs, so that the sol
 played: marginal utilities, the utilities of unilateral deviations and, where the game has them, a potential
 (``potential``) or the markets of its groups (``markets``). One file a rule: ``no_payment``, ``cost_sharing``,
 ``shaping``, ``shapley_payment``, ``damped_shapley``,
-``participants_shapley``.
+``participants_shapley``, ``aumann_shapley_payment``.
 """
 
+from fedshap.mechanisms.aumann_shapley_payment import AumannShapleyPayment
 from fedshap.mechanisms.base import Mechanism
 from fedshap.mechanisms.cost_sharing import CostSharing
 from fedshap.mechanisms.damped_shapley import DampedShapley
@@ -19,6 +20,7 @@ from fedshap.mechanisms.shapley_payment import ShapleyPayment
 
 __all__ = [
     "AccuracyShaping",
+    "AumannShapleyPayment",
     "CostSharing",
     "DampedShapley",
     "Mechanism",

@@ -80,7 +80,7 @@ class Mechanism(Record):
 
     def marginal_utility(self, game: Game, s: Profile, agent: int) -> float:
         """One agent's ``d u_i / d s_i`` at one profile: what best responses ask for again and again."""
-        if self.has_marginals:
+        if self.marginals_by_formula(game):
             return float(self.marginal_utilities(game, s)[agent])
         return float(self._differences(game, s, np.array([agent]))[0])
 
@@ -88,6 +88,10 @@ class Mechanism(Record):
     def has_marginals(self) -> bool:
         """Whether marginal utilities come from a formula, not from differences."""
         return type(self).marginal_utilities is not Mechanism.marginal_utilities
+
+    def marginals_by_formula(self, game: Game) -> bool:
+        """Whether marginal utilities of this game come from a formula, not from differences."""
+        return self.has_marginals
 
     def deviation_utilities(self, game: Game, s: ArrayLike, x: Array, agents: Agents = None) -> Array:
         """Utility of ``agents[m]`` were she alone to contribute ``x[m, p]``: ``s`` (n,), ``x`` (m, P) -> (m, P).

@@ -220,6 +220,21 @@ class LearningCurve(Payoff):
     def own_gradient(self, s: ArrayLike) -> PerAgent:
         return self._each(self.slope, s) * np.diag(self.weights)[self.groups]
 
+    def average_slopes(self, s: ArrayLike) -> PerAgent:
+        return (self._per_group(self._average_slope, s) @ self.weights)[..., self.groups]
+
+    def average_own_slopes(self, s: ArrayLike) -> PerAgent:
+        # (f(z) - f(0)) / z falls by (f'(z) - that) / z, and z by her weight for each of her data points.
+        s, z = self._profile(s), self.arguments(s)
+        bend = self._per_group(lambda z: self.slope(z) - self._average_slope(z), s)
+        bend = np.divide(bend, z, out=np.zeros_like(z), where=z > 0.0)
+        return self.average_slopes(s) + s * (bend @ np.square(self.weights))[..., self.groups]
+
+    def _average_slope(self, z: Array) -> Array:
+        """``int_0^1 f'(q z) dq = (f(z) - f(0)) / z``."""
+        near = z <= 1e-6 * self.curve_scale  # where the difference is little but rounding
+        return np.where(near, self.slope(z / 2.0), self.curve_gain(z) / np.where(near, 1.0, z))
+
     def gain_noise(self, s: ArrayLike) -> float:
         return super().gain_noise(s)
 

@@ -58,6 +58,12 @@ class RandomDiscovery(Payoff):
     def own_gradient(self, s: ArrayLike) -> PerAgent:
         return np.broadcast_to(np.diag(self.weights), self._profile(s).shape).copy()
 
+    def average_slopes(self, s: ArrayLike) -> PerAgent:
+        return self.total_gradient(s)
+
+    def average_own_slopes(self, s: ArrayLike) -> PerAgent:
+        return self.total_gradient(s)
+
     def own_gains(self, s: ArrayLike, x: Array, agents: Agents = None) -> Array:
         s, who = self._profile(s), everybody(self.n_agents, agents)
         others = self.weights.copy()
