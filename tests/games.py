@@ -118,6 +118,13 @@ def custom_case(n: int, seed: int) -> Case:
     return Case("custom", fs.CustomPayoff(case.payoff.values, n, case.payoff.jacobian, concave=True), case.plain)
 
 
+def saturating(money: float, data: float, n: int = 3) -> fs.LearningCurve:
+    """``z / (1 + z)`` of all data together, in units of money and data; nothing without data, in any unit."""
+    return fs.LearningCurve(
+        lambda z: money * (z / data) / (1.0 + z / data), lambda z: money / data / (1.0 + z / data) ** 2, n, concave=True
+    )
+
+
 def game_of(payoff: fs.Payoff) -> fs.Game:
     """A game where only the payoff matters."""
     return fs.Game(payoff, fs.LinearCost(np.ones(payoff.n_agents)))
@@ -169,10 +176,10 @@ def brute_participants(plain: Plain, s: Sequence[Any], agent: int) -> Any:
 
 def brute_aumann_shapley(plain: Plain, s: Sequence[Any], agent: int) -> float:
     """``s_i int_0^1 dA/ds_i (q s) dq``: differences of surpluses, integrated over powers of two of q."""
-    x, w = np.polynomial.legendre.leggauss(20)
+    x, w = np.polynomial.legendre.leggauss(10)
     x, w, total = (x + 1.0) / 2.0, w / 2.0, 0.0
-    for k in range(12):
-        low, high = (0.0 if k == 11 else 0.5 ** (k + 1)), 0.5**k
+    for k in range(7):
+        low, high = (0.0 if k == 6 else 0.5 ** (k + 1)), 0.5**k
         for at, weight in zip(low + (high - low) * x, (high - low) * w, strict=True):
             along = [at * y for y in s]
             step = 1e-3 * along[agent]

@@ -44,11 +44,13 @@ class AumannShapleyPayment(Mechanism):
     """
 
     def payments(self, game: Game, s: ArrayLike) -> PerAgent:
-        return self.received(game, s) - game.payoff.values(game.profile(s))
+        return _values(game, s) - game.payoff.values(game.profile(s))
 
     def received(self, game: Game, s: ArrayLike) -> PerAgent:
-        s = game.profile(s)
-        return np.where(s > 0.0, s * game.payoff.average_slopes(s), 0.0)
+        return _values(game, s)
+
+    def least_reciprocity(self, game: Game) -> float:
+        return 0.0
 
     def marginal_utilities(self, game: Game, s: ArrayLike) -> PerAgent:
         s = game.profile(s)
@@ -62,3 +64,8 @@ class AumannShapleyPayment(Mechanism):
         if self.has_marginals and game.payoff.has_gradient:
             return float(self.marginal_utilities(game, s)[agent])
         return super().marginal_utility(game, s, agent)
+
+
+def _values(game: Game, s: ArrayLike) -> PerAgent:
+    s = game.profile(s)
+    return np.where(s > 0.0, s * game.payoff.average_slopes(s), 0.0)

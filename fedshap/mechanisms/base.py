@@ -46,7 +46,8 @@ class Mechanism(Record):
     smooth: bool = True
 
     _shortcuts = {"utilities": ("payments", "received")} | dict.fromkeys(
-        ("marginal_utilities", "deviation_utilities", "potential", "markets"), ("payments", "received", "utilities")
+        ("marginal_utilities", "deviation_utilities", "potential", "markets", "least_reciprocity"),
+        ("payments", "received", "utilities"),
     )
 
     def __init_subclass__(cls, **settings: Any) -> None:
@@ -120,6 +121,11 @@ class Mechanism(Record):
     def markets(self, game: Game) -> Markets | None:
         """The game as markets of its groups, where it is one; None otherwise."""
         return None
+
+    def least_reciprocity(self, game: Game) -> float:
+        """A number below which no agent's ``(a_i + p_i) / phi_i`` is known to fall, whatever is contributed; minus
+        infinity where none is known. For payoffs that are non-negative and do not fall with data."""
+        return -np.inf
 
     def _rowwise(self, game: Game, profiles: Array) -> Array:
         """Utilities of many profiles, of which the last is evaluated alone, too: a forgotten ``axis=-1`` shows."""

@@ -93,6 +93,9 @@ class DampedShapley(Mechanism):
             return Potential(game)
         return DampedPotential(game, self.r) if self.r > 0.0 and game.payoff.common else None
 
+    def least_reciprocity(self, game: Game) -> float:
+        return self.r + (1.0 - self.r) * NoPayment().least_reciprocity(game)
+
     def markets(self, game: Game) -> Markets | None:
         return NoPayment().markets(game) if self.r == 0.0 else None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from fedshap._coalitions import MAX_EXACT, coalition_weights, semivalues, shapley_weights, sizes
@@ -55,17 +57,16 @@ class ParticipantsShapley(Mechanism):
     """
 
     def payments(self, game: Game, s: ArrayLike) -> PerAgent:
-        return self.received(game, s) - game.payoff.values(game.profile(s))
+        return _of_rows(_values, game, s) - game.payoff.values(game.profile(s))
 
     def received(self, game: Game, s: ArrayLike) -> PerAgent:
-        profiles = game.profile(s)
-        rows = [_values(game, row) for row in profiles.reshape(-1, game.n_agents)]
-        return np.array(rows).reshape(profiles.shape)
+        return _of_rows(_values, game, s)
+
+    def least_reciprocity(self, game: Game) -> float:
+        return 0.0
 
     def marginal_utilities(self, game: Game, s: ArrayLike) -> PerAgent:
-        profiles = game.profile(s)
-        rows = [_gradient(game, row) for row in profiles.reshape(-1, game.n_agents)]
-        return np.array(rows).reshape(profiles.shape) - game.cost.derivatives(profiles)
+        return _of_rows(_gradient, game, s) - game.cost.derivatives(game.profile(s))
 
     def deviation_utilities(self, game: Game, s: ArrayLike, x: Array, agents: Agents = None) -> Array:
         profile, who = game.one_profile(s), everybody(game.n_agents, agents)
@@ -118,6 +119,12 @@ def _integrated(game: Game) -> bool:
             f"agent, which is not known of {payoff!r}; the game has {game.n_agents} agents"
         )
     return integrated
+
+
+def _of_rows(function: Callable[[Game, Profile], PerAgent], game: Game, s: ArrayLike) -> PerAgent:
+    """A function of one profile, for each of many."""
+    profiles = game.profile(s)
+    return np.array([function(game, row) for row in profiles.reshape(-1, game.n_agents)]).reshape(profiles.shape)
 
 
 def _values(game: Game, s: Profile) -> PerAgent:
