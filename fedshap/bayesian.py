@@ -49,7 +49,8 @@ class BayesianGame(Record):
         T costs, each for all n agents: agent i of type t bears what the t-th says of her.
     prior : array_like
         How likely types are: shape (T,), the same for all and independent; (n, T), independent; or one axis of length T
-        for each agent, the joint distribution, correlated if you wish. Sums up to 1 (each row of (n, T) does).
+        for each agent, the joint distribution, correlated if you wish. Sums up to 1 (each row of (n, T) does); what
+        has shape (2, 2) for two agents of two types is a joint distribution if all of it sums up to 1.
     capacity : array_like
         The most each agent can contribute, scalar or shape (n,).
 
