@@ -43,10 +43,8 @@ def expected_utility(plain, prior, rates, strategies, agent: int, own: int, x: f
 def test_no_type_gains_by_another_contribution(kind: str) -> None:
     rng = np.random.default_rng(3)
     weights, rates = rng.uniform(0.2, 1.0, (3, 3)), rng.uniform(0.05, 0.4, (2, 3))
-    given = {"alike": [0.3, 0.7], "independent": rng.dirichlet([1, 1], 3), "correlated": rng.dirichlet(np.ones(8))}[
-        kind
-    ]
-    given = np.reshape(given, (2, 2, 2)) if kind == "correlated" else np.array(given)
+    independent, correlated = rng.dirichlet([1, 1], 3), rng.dirichlet(np.ones(8)).reshape(2, 2, 2)
+    given = {"alike": [0.3, 0.7], "independent": independent, "correlated": correlated}[kind]
     game = fs.BayesianGame(fs.PowerLaw(weights=weights), [fs.LinearCost(row) for row in rates], given, capacity=8.0)
     found, plain = game.equilibrium(FAIR), power_law(weights)
     for i, t in itertools.product(range(3), range(2)):
@@ -114,10 +112,8 @@ def test_one_type_is_the_game_itself() -> None:
 
 def test_a_common_prior_and_its_product_are_the_same() -> None:
     product = np.einsum("i,j,k->ijk", [0.3, 0.7], [0.3, 0.7], [0.3, 0.7])
-    found = [
-        fs.BayesianGame(fs.PowerLaw(3), two_types(3), p).equilibrium(FAIR).strategies for p in ([0.3, 0.7], product)
-    ]
-    assert_allclose(found[0], found[1], rtol=1e-9)
+    one, two = (fs.BayesianGame(fs.PowerLaw(3), two_types(3), prior) for prior in ([0.3, 0.7], product))
+    assert_allclose(one.equilibrium(FAIR).strategies, two.equilibrium(FAIR).strategies, rtol=1e-9)
 
 
 def test_types_known_to_all_are_games_of_their_own() -> None:
