@@ -409,6 +409,8 @@ def test_a_mechanism_that_pays_otherwise(mechanism: fs.Mechanism, method: str) -
 @every_mechanism
 def test_what_contradicts_the_payments_never_certifies(mechanism: fs.Mechanism, method: str) -> None:
     kind = type(mechanism)
+    if kind is fs.AumannShapleyPayment and method == "marginal_utilities":
+        pytest.skip("by differences of averages of differences: slow, and nothing new")
 
     def wrong(self: Any, game: fs.Game, *args: Any) -> Any:
         other = fs.Game(doubled(fs.PowerLaw, "values")(3), game.cost, game.capacity)

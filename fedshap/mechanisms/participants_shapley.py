@@ -88,7 +88,7 @@ class ParticipantsShapley(Mechanism):
 
 
 class ParticipantsPotential(Potential):
-    """The exact potential of `ParticipantsShapley`, ``P^v - sum_i c_i``."""
+    """The exact potential of `ParticipantsShapley`, ``P^v - sum_i (a_i(0) + c_i)``."""
 
     @property
     def concave(self) -> bool | None:
@@ -131,7 +131,8 @@ def _values(game: Game, s: Profile) -> PerAgent:
     check_total(game.payoff, s)
     if _integrated(game):
         return ParticipantIntegrals(game, s).values()
-    return semivalues(enumeration.members_table(game.payoff, s), shapley_weights(game.n_agents))
+    gained = semivalues(enumeration.members_table(game.payoff, s), shapley_weights(game.n_agents))
+    return game.payoff.values(np.zeros(game.n_agents)) + gained
 
 
 def _gradient(game: Game, s: Profile) -> PerAgent:

@@ -117,7 +117,7 @@ def exact_deviations(payoff: Payoff, s: Profile, agent: int, x: Array) -> Array:
 
 
 def members_table(payoff: Payoff, s: Profile) -> Array:
-    """What the members of each coalition get out of its data, ``sum_{j in X} a_j(s[X])``, shape (2^n,).
+    """What the members of each coalition gain by its data, ``sum_{j in X} (a_j(s[X]) - a_j(0))``, shape (2^n,).
 
     Members who contribute nothing count too.
     """
@@ -125,7 +125,7 @@ def members_table(payoff: Payoff, s: Profile) -> Array:
     parts = []
     for first in range(0, 1 << n, 1 << _BITS):
         members = all_members(first, min(first + (1 << _BITS), 1 << n), n)
-        parts.append(np.where(members, payoff.values(members * s), 0.0).sum(axis=1))
+        parts.append(np.where(members, payoff.gains(members * s), 0.0).sum(axis=1))
     return np.concatenate(parts)
 
 

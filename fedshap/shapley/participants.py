@@ -135,9 +135,9 @@ class ParticipantIntegrals:
         return self._straight()[1] + self.points.spread(slope)
 
     def potential(self) -> float:
-        """``P^v``."""
+        """``P^v`` beyond what all have without data, whose rounding it would carry."""
         points = self.points
-        total = float(self.nothing.sum() + self._straight()[1] @ self.s)
+        total = float(self._straight()[1] @ self.s)
         for part in self._parts(points.positions, points.classes):
             lacking = part.missing + (1.0 - part.decay) * (1.0 - part.missing)
             total += float((part.kappa * lacking).sum(axis=0) @ points.weights)
