@@ -121,3 +121,15 @@ def test_no_part_of_reciprocity_is_left_for_sure() -> None:
     for k in range(1, 6):
         s = [10.0**k, 1.0, 0.0]
         assert fs.reciprocity(THREE_AGENTS, RULE, s) < 6.1 * 10.0**-k
+
+
+def test_slopes_of_coverage_next_to_nothing() -> None:
+    """``s_i c l_i (1 - e^-z) / z`` with ``z = l . s`` so small that its series has three terms."""
+    shown = np.array([[0.5, 0.2], [0.1, 0.6], [0.3, 0.1]])
+    game = fs.Game(fs.RandomCoverage(shown), fs.LinearCost([1.0] * 3))
+    for size in (1e-2, 1e-4, 1e-5, 1e-7):
+        s, rates, height = size * np.array([1.0, 0.5, 2.0]), -np.log1p(-shown), shown.sum(axis=0) / 2
+        z = s @ rates
+        average, bend = 1 - z / 2 + z**2 / 6 - z**3 / 24, -1 / 2 + z / 3 - z**2 / 8
+        expected = (height * rates * (average + s[:, None] * rates * bend)).sum(axis=1)
+        assert_allclose(RULE.marginal_utilities(game, s) + 1.0, expected, rtol=1e-7 if size == 1e-2 else 1e-11)
