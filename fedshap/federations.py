@@ -125,7 +125,7 @@ def participation(game: Game, mechanism: Mechanism) -> Participation:
     table = _table(game, mechanism)
     leaving = _Leaving(table)
     together = table[-1]
-    blocking = tuple(_members(m) for m in np.flatnonzero(leaving.blocks(together)))
+    blocking = tuple(_members(m) for m in np.flatnonzero(leaving.blocks(together)).tolist())
     return Participation(
         alone=read_only(table[1 << np.arange(game.n_agents), np.arange(game.n_agents)].copy()),
         together=read_only(together.copy()),
@@ -172,11 +172,11 @@ class _Leaving:
         self.table, self.n = table, table.shape[1]
         self._tie = _TIE * float(np.nanmax(np.abs(table)))
 
-    def blocks(self, have: PerAgent) -> Array:
+    def blocks(self, have: PerAgent) -> NDArray[np.bool_]:
         """Which coalitions give all their members more than they have, shape (2^n,); infinity is never bettered."""
         better = np.isnan(self.table) | (self.table > have + self._tie)
         better[0] = False
-        return better.all(axis=1)
+        return np.asarray(better.all(axis=1))
 
     def stable(self) -> Iterator[tuple[Coalition, ...]]:
         """Core-stable partitions, in the order of their first federations."""

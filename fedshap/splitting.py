@@ -135,6 +135,7 @@ class _Split:
         far = min(high, max(4.0 * here, 16.0 * unit))
         x = np.hstack([here, low, unit * _DECADES, np.linspace(low, far, 33), high if np.isfinite(high) else far])
         x = np.unique(np.clip(x, low, high))
+        best = here
         for refinement in range(1 + _FINER):
             place = int(self.utilities(x).argmax())
             if refinement == 0 and place == len(x) - 1 and np.isinf(high):

@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import fedshap as fs
-from fedshap.bayesian import _Interim, _Players
+from fedshap.interim import Interim, Players
 from games import brute_potential, brute_shapley, maximiser, power_law, random_cases, saturating
 
 FAIR = fs.ShapleyPayment()
@@ -63,8 +63,8 @@ def test_moves_of_a_type_change_the_potential_by_what_she_gains_times_her_chance
     for _ in range(200):
         prior, rates = rng.dirichlet(np.full(8, 0.5)).reshape(2, 2, 2), rng.uniform(0.1, 0.5, (2, 3))
         game = fs.BayesianGame(fs.PowerLaw(3, alpha=0.8), [fs.LinearCost(row) for row in rates], prior)
-        players = _Players(game)
-        rule = _Interim(players, FAIR)
+        players = Players(game.payoff, game.cost_types, game.prior, game.capacity)
+        rule = Interim(players, FAIR)
         potential = rule.potential(players.game)
         assert potential is not None
         strategies, k = rng.uniform(0.0, 4.0, (3, 2)), int(rng.integers(6))
@@ -89,8 +89,8 @@ def test_moves_of_a_type_change_the_potential_by_what_she_gains_times_her_chance
 
 def test_expansion_holds_the_derivatives_of_the_potential() -> None:
     prior = np.random.default_rng(5).dirichlet(np.ones(8)).reshape(2, 2, 2)
-    players = _Players(fs.BayesianGame(fs.PowerLaw(3), two_types(3), prior))
-    potential = _Interim(players, FAIR).potential(players.game)
+    players = Players(fs.PowerLaw(3), two_types(3), prior, np.full(3, np.inf))
+    potential = Interim(players, FAIR).potential(players.game)
     assert potential is not None
     s, step = np.array([1.0, 2.0, 0.5, 3.0, 0.2, 1.5]), 1e-4
     here = potential.expansion(s)

@@ -114,6 +114,7 @@ ORDER = [
     "equilibrium.dynamics",
     "equilibrium.optimum",
     "equilibrium",
+    "interim",
     "bayesian",
     "metrics",
     "worst_case",

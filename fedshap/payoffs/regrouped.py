@@ -110,7 +110,7 @@ class Regrouped(Payoff):
     @cached_property
     def _told(self) -> Array:
         """How often the payoff of each agent counts, shape (n,)."""
-        return np.bincount(self.owners, weights=self.parts, minlength=self.payoff.n_agents)
+        return np.bincount(self.owners, weights=self.parts, minlength=self.payoff.n_agents).astype(float)
 
     def _of_agents(self, s: ArrayLike) -> Profile:
         """Contributions of the agents, shape (..., n)."""
