@@ -13,6 +13,7 @@ from importlib import import_module
 from types import ModuleType
 
 from fedshap import _interruptions  # noqa: F401 (before anything that takes time to load)
+from fedshap.bayesian import BayesianEquilibrium, BayesianGame
 from fedshap.costs import Cost, CustomCost, LinearCost, PowerCost, ScaledCost, SumCost
 from fedshap.equilibrium import (
     ConvergenceError,
@@ -27,8 +28,18 @@ from fedshap.equilibrium import (
     regret,
     welfare_optimum,
 )
+from fedshap.federations import Participation, participation
 from fedshap.game import Game
-from fedshap.mechanisms import AccuracyShaping, CostSharing, Mechanism, NoPayment, ShapleyPayment
+from fedshap.mechanisms import (
+    AccuracyShaping,
+    AumannShapleyPayment,
+    CostSharing,
+    DampedShapley,
+    Mechanism,
+    NoPayment,
+    ParticipantsShapley,
+    ShapleyPayment,
+)
 from fedshap.metrics import (
     accuracy_gain,
     budget_gap,
@@ -58,16 +69,22 @@ from fedshap.shapley import (
     shapley_potential,
     shapley_values,
 )
+from fedshap.splitting import Names, names
+from fedshap.worst_case import WorstReciprocity, worst_case_reciprocity
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AccuracyShaping",
+    "AumannShapleyPayment",
+    "BayesianEquilibrium",
+    "BayesianGame",
     "ConvergenceError",
     "Cost",
     "CostSharing",
     "CustomCost",
     "CustomPayoff",
+    "DampedShapley",
     "Equilibrium",
     "EquilibriumRange",
     "Estimate",
@@ -77,8 +94,11 @@ __all__ = [
     "LearningCurve",
     "LinearCost",
     "Mechanism",
+    "Names",
     "NoPayment",
     "PACBound",
+    "ParticipantsShapley",
+    "Participation",
     "Payoff",
     "PowerCost",
     "PowerLaw",
@@ -90,6 +110,7 @@ __all__ = [
     "SumCost",
     "Trajectory",
     "WelfareOptimum",
+    "WorstReciprocity",
     "accuracy_gain",
     "aumann_shapley_values",
     "best_response_dynamics",
@@ -99,6 +120,8 @@ __all__ = [
     "find_equilibrium",
     "fit_learning_curve",
     "fit_payoff",
+    "names",
+    "participation",
     "rationality",
     "reciprocity",
     "regret",
@@ -108,6 +131,7 @@ __all__ = [
     "shapley_values",
     "unequal_treatment",
     "welfare_optimum",
+    "worst_case_reciprocity",
 ]
 
 

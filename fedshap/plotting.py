@@ -21,7 +21,16 @@ from fedshap._types import Array, ArrayLike
 from fedshap._validation import as_array, as_instance
 from fedshap.equilibrium import Equilibrium
 from fedshap.game import Game
-from fedshap.mechanisms import AccuracyShaping, CostSharing, Mechanism, NoPayment, ShapleyPayment
+from fedshap.mechanisms import (
+    AccuracyShaping,
+    AumannShapleyPayment,
+    CostSharing,
+    DampedShapley,
+    Mechanism,
+    NoPayment,
+    ParticipantsShapley,
+    ShapleyPayment,
+)
 from fedshap.shapley import shapley_potential
 
 if TYPE_CHECKING:
@@ -32,6 +41,9 @@ _STYLE: Mapping[type[Mechanism], tuple[str, str, str]] = {
     CostSharing: (r"$\mathcal{M}^{BG}$", "#E69F00", "s"),
     AccuracyShaping: (r"$\mathcal{M}^{AS}$", "#0072B2", "^"),
     ShapleyPayment: (r"$\mathcal{M}^{Shap}$", "#009E73", "D"),
+    DampedShapley: (r"$\mathcal{M}^{r}$", "#CC79A7", "v"),
+    AumannShapleyPayment: (r"$\mathcal{M}^{Aum}$", "#882255", "X"),
+    ParticipantsShapley: (r"$\mathcal{M}^{Part}$", "#56B4E9", "P"),
 }
 
 # Of agents: no colour of a mechanism, and dark text can be read on them.

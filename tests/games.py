@@ -124,6 +124,13 @@ def custom_case(n: int, seed: int) -> Case:
     return Case("custom", fs.CustomPayoff(case.payoff.values, n, case.payoff.jacobian, concave=True), case.plain)
 
 
+def saturating(money: float, data: float, n: int = 3) -> fs.LearningCurve:
+    """``z / (1 + z)`` of all data together, in units of money and data; nothing without data, in any unit."""
+    return fs.LearningCurve(
+        lambda z: money * (z / data) / (1.0 + z / data), lambda z: money / data / (1.0 + z / data) ** 2, n, concave=True
+    )
+
+
 def game_of(payoff: fs.Payoff) -> fs.Game:
     """A game where only the payoff matters."""
     return fs.Game(payoff, fs.LinearCost(np.ones(payoff.n_agents)))
@@ -154,6 +161,38 @@ def brute_shapley(plain: Plain, s: Sequence[Any], agent: int) -> Any:
         size = len(members)
         gain = surplus(plain, s, (*members, agent)) - surplus(plain, s, members)
         total = total + gain * factorial(size) * factorial(n - 1 - size) / factorial(n)
+    return total
+
+
+def brute_participants(plain: Plain, s: Sequence[Any], agent: int) -> Any:
+    """Eq. (3) for what the members of a coalition get out of its data."""
+
+    def worth(members: tuple[int, ...]) -> Any:
+        payoffs = plain([x if i in members else 0 * x for i, x in enumerate(s)])
+        return sum(payoffs[j] for j in members)
+
+    n = len(s)
+    others = [j for j in range(n) if j != agent]
+    return sum(
+        (worth((*members, agent)) - worth(members))
+        * (factorial(len(members)) * factorial(n - 1 - len(members)) / factorial(n))
+        for members in coalitions(others)
+    )
+
+
+def brute_aumann_shapley(plain: Plain, s: Sequence[Any], agent: int) -> float:
+    """``s_i int_0^1 dA/ds_i (q s) dq``: differences of surpluses, integrated over powers of two of q."""
+    x, w = np.polynomial.legendre.leggauss(10)
+    x, w, total = (x + 1.0) / 2.0, w / 2.0, 0.0
+    for k in range(7):
+        low, high = (0.0 if k == 6 else 0.5 ** (k + 1)), 0.5**k
+        for at, weight in zip(low + (high - low) * x, (high - low) * w, strict=True):
+            along = [at * y for y in s]
+            step = 1e-3 * along[agent]
+            # Central differences of sixth order: the step is a thousandth, rounding 1e-16 / 1e-3.
+            sums = [surplus(plain, [y + m * step * (j == agent) for j, y in enumerate(along)]) for m in range(-3, 4)]
+            slope = (sums[6] - sums[0] - 9 * (sums[5] - sums[1]) + 45 * (sums[4] - sums[2])) / 60
+            total += weight * slope / at / 1e-3 if s[agent] else 0.0
     return total
 
 
@@ -223,7 +262,13 @@ def utility_of(mechanism: fs.Mechanism, plain: Plain, cost: OwnCost, upper: Sequ
         own, n = cost(s[i], i), len(s)
         if isinstance(mechanism, fs.ShapleyPayment):
             return brute_shapley(plain, s, i) - own
+        if isinstance(mechanism, fs.ParticipantsShapley):
+            return brute_participants(plain, s, i) - own
+        if isinstance(mechanism, fs.AumannShapleyPayment):
+            return brute_aumann_shapley(plain, s, i) - own
         received = plain(s)[i]
+        if isinstance(mechanism, fs.DampedShapley):
+            received += mechanism.r * (brute_shapley(plain, s, i) - received)
         if isinstance(mechanism, fs.CostSharing):
             others = [cost(s[j], j) for j in range(n) if j != i]
             received += mechanism.beta * (own - sum(others) / (n - 1))
@@ -308,7 +353,15 @@ def plain_group_totals(data: str, s: np.ndarray) -> np.ndarray:
 
 # ---- mechanisms: what holds for all is tested for all --------------------------------------------------
 
-MECHANISMS = (fs.NoPayment(), fs.CostSharing(0.6), fs.ShapleyPayment(), fs.AccuracyShaping(0.01))
+MECHANISMS = (
+    fs.NoPayment(),
+    fs.CostSharing(0.6),
+    fs.ShapleyPayment(),
+    fs.AccuracyShaping(0.01),
+    fs.DampedShapley(0.4),
+    fs.ParticipantsShapley(),
+    fs.AumannShapleyPayment(),
+)
 """Every mechanism of the package, each with the parameter that the tests play it with."""
 
 

@@ -138,6 +138,9 @@ def test_linear_payoffs_fill_the_capacities_of_those_who_gain(mechanism: fs.Mech
         fs.CostSharing: np.diag(q @ q.T) / 0.4,  # she bears 1 - 0.6 of her costs
         fs.ShapleyPayment: (q @ q.T).sum(axis=0),
         fs.AccuracyShaping: np.diag(q @ q.T),
+        fs.ParticipantsShapley: ((q @ q.T).sum(axis=0) + np.diag(q @ q.T)) / 2.0,
+        fs.AumannShapleyPayment: (q @ q.T).sum(axis=0),
+        fs.DampedShapley: 0.4 * (q @ q.T).sum(axis=0) + 0.6 * np.diag(q @ q.T),
     }[type(mechanism)]
     rates = worth * [0.5, 0.9, 1.5]
     found = fs.find_equilibrium(fs.Game(fs.RandomDiscovery(q), fs.LinearCost(rates), [1.0, 2.0, 3.0]), mechanism)
@@ -198,7 +201,8 @@ def test_the_record_cannot_be_written_to(mechanism: fs.Mechanism) -> None:
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0.0
     assert found.total == found.contributions.sum()
-    methods = {fs.ShapleyPayment: "potential", fs.AccuracyShaping: "best responses"}
-    assert found.method == methods.get(type(mechanism), "market clearing")
+    methods = dict.fromkeys((fs.NoPayment, fs.CostSharing), "market clearing")
+    methods |= dict.fromkeys((fs.AccuracyShaping, fs.AumannShapleyPayment), "best responses")
+    assert found.method == methods.get(type(mechanism), "potential")
     assert found.concave is True
     assert found.iterations >= 1

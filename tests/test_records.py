@@ -38,11 +38,16 @@ GAME = fs.Game(LAW, fs.LinearCost(RATES), RNG.uniform(1.0, 5.0, N))
 SHORT = fs.SolverOptions(ascent_iterations=1)
 SIZES = 2.0 ** np.arange(4, 12)
 FOUND = fs.find_equilibrium(GAME, fs.NoPayment())
+PRIVATE = fs.BayesianGame(fs.PowerLaw(2), [fs.LinearCost([0.1, 0.1]), fs.LinearCost([0.4, 0.4])], [0.5, 0.5])
 OBJECTS: dict[str, Any] = {
+    "AumannShapleyPayment": fs.AumannShapleyPayment(),
     "AccuracyShaping": fs.AccuracyShaping(0.1),
+    "BayesianEquilibrium": PRIVATE.equilibrium(fs.ShapleyPayment()),
+    "BayesianGame": PRIVATE,
     "CostSharing": fs.CostSharing(0.5),
     "CustomCost": fs.CustomCost(own_cost, N),
     "CustomPayoff": fs.CustomPayoff(np.sqrt, N),
+    "DampedShapley": fs.DampedShapley(0.5),
     "Equilibrium": FOUND,
     "EquilibriumRange": fs.EquilibriumRange(FOUND.contributions, FOUND.contributions, True),
     "Estimate": fs.shapley_values(GAME, np.ones(N), method="permutation", rng=0, permutations=30),
@@ -51,8 +56,12 @@ OBJECTS: dict[str, Any] = {
     "Game": GAME,
     "LearningCurve": fs.LearningCurve(own_curve, own_slope, N),
     "LinearCost": GAME.cost,
+    "Names": fs.names(GAME, fs.NoPayment(), 0, 2, np.ones(N)),
+    "Participation": fs.participation(fs.Game(fs.PowerLaw(3), fs.LinearCost([0.1, 0.2, 0.3])), fs.NoPayment()),
+    "WorstReciprocity": fs.worst_case_reciprocity(GAME, fs.NoPayment(), draws=2),
     "NoPayment": fs.NoPayment(),
     "PACBound": fs.PACBound(N, optimum=0.9, complexity=10.0),
+    "ParticipantsShapley": fs.ParticipantsShapley(),
     "PowerCost": fs.PowerCost(RATES, 2.0),
     "PowerLaw": LAW,
     "RandomCoverage": fs.RandomCoverage(SHARES),

@@ -400,7 +400,7 @@ def test_a_mechanism_that_pays_otherwise(mechanism: fs.Mechanism, method: str) -
     def prized(self: Any, game: fs.Game, s: Any) -> np.ndarray:
         return getattr(kind, method)(self, game, s) + 0.05 * np.sqrt(np.asarray(s))
 
-    settings = {name: getattr(mechanism, name) for name in ("beta", "epsilon") if hasattr(mechanism, name)}
+    settings = {name: getattr(mechanism, name) for name in ("beta", "epsilon", "r") if hasattr(mechanism, name)}
     changed = type("Prized", (kind,), {method: prized})(**settings)
     game = fs.Game(fs.PowerLaw(3), fs.LinearCost(RATES), capacity=50.0)
     assert changed.potential(game) is None
@@ -418,6 +418,8 @@ def test_a_mechanism_that_pays_otherwise(mechanism: fs.Mechanism, method: str) -
 @every_mechanism
 def test_what_contradicts_the_payments_never_certifies(mechanism: fs.Mechanism, method: str) -> None:
     kind = type(mechanism)
+    if kind is fs.AumannShapleyPayment and method == "marginal_utilities":
+        pytest.skip("by differences of averages of differences: slow, and nothing new")
 
     def wrong(self: Any, game: fs.Game, *args: Any) -> Any:
         other = fs.Game(doubled(fs.PowerLaw, "values")(3), game.cost, game.capacity)
@@ -427,7 +429,7 @@ def test_what_contradicts_the_payments_never_certifies(mechanism: fs.Mechanism, 
             return fs.ShapleyPayment().potential(other)
         return kind.marginal_utilities(self, other, *args)
 
-    settings = {name: getattr(mechanism, name) for name in ("beta", "epsilon") if hasattr(mechanism, name)}
+    settings = {name: getattr(mechanism, name) for name in ("beta", "epsilon", "r") if hasattr(mechanism, name)}
     changed = type("Wrong", (kind,), {method: wrong})(**settings)
     game = fs.Game(fs.PowerLaw(3), fs.LinearCost(RATES), capacity=50.0)
     found = outcome(lambda: fs.find_equilibrium(game, changed))

@@ -76,8 +76,9 @@ def verdict(game: fs.Game, mechanism: fs.Mechanism) -> fs.Equilibrium | type[Exc
 
 
 def mechanisms(money: float, data: float) -> Iterator[fs.Mechanism]:
-    """All four, with the reward of accuracy shaping in the units of the game, and without one."""
+    """All, with the reward of accuracy shaping in the units of the game, and without one."""
     yield from (fs.NoPayment(), fs.CostSharing(0.6), fs.ShapleyPayment(), fs.AccuracyShaping())
+    yield from (fs.DampedShapley(0.4), fs.ParticipantsShapley(), fs.AumannShapleyPayment())
     yield fs.AccuracyShaping(0.01 * money * data)
 
 

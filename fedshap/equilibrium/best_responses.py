@@ -41,7 +41,7 @@ def best_responses(
 
 def _stillness(game: Game, mechanism: Mechanism) -> float:
     """Moves, relative to the largest contribution, that are rounding: of formulas, or of differences (ten digits)."""
-    if not mechanism.has_marginals:
+    if not mechanism.marginals_by_formula(game):
         return 1e-8
     return 1e-13 if game.payoff.has_gradient and game.cost.has_derivatives else 1e-9
 

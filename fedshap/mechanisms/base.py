@@ -46,7 +46,8 @@ class Mechanism(Record):
     smooth: bool = True
 
     _shortcuts = {"utilities": ("payments", "received")} | dict.fromkeys(
-        ("marginal_utilities", "deviation_utilities", "potential", "markets"), ("payments", "received", "utilities")
+        ("marginal_utilities", "deviation_utilities", "potential", "markets", "least_reciprocity"),
+        ("payments", "received", "utilities"),
     )
 
     def __init_subclass__(cls, **settings: Any) -> None:
@@ -80,7 +81,7 @@ class Mechanism(Record):
 
     def marginal_utility(self, game: Game, s: Profile, agent: int) -> float:
         """One agent's ``d u_i / d s_i`` at one profile: what best responses ask for again and again."""
-        if self.has_marginals:
+        if self.marginals_by_formula(game):
             return float(self.marginal_utilities(game, s)[agent])
         return float(self._differences(game, s, np.array([agent]))[0])
 
@@ -88,6 +89,10 @@ class Mechanism(Record):
     def has_marginals(self) -> bool:
         """Whether marginal utilities come from a formula, not from differences."""
         return type(self).marginal_utilities is not Mechanism.marginal_utilities
+
+    def marginals_by_formula(self, game: Game) -> bool:
+        """Whether marginal utilities of this game come from a formula, not from differences."""
+        return self.has_marginals
 
     def deviation_utilities(self, game: Game, s: ArrayLike, x: Array, agents: Agents = None) -> Array:
         """Utility of ``agents[m]`` were she alone to contribute ``x[m, p]``: ``s`` (n,), ``x`` (m, P) -> (m, P).
@@ -116,6 +121,11 @@ class Mechanism(Record):
     def markets(self, game: Game) -> Markets | None:
         """The game as markets of its groups, where it is one; None otherwise."""
         return None
+
+    def least_reciprocity(self, game: Game) -> float:
+        """A number below which no agent's ``(a_i + p_i) / phi_i`` is known to fall, whatever is contributed; minus
+        infinity where none is known. For payoffs that are non-negative and do not fall with data."""
+        return -np.inf
 
     def _rowwise(self, game: Game, profiles: Array) -> Array:
         """Utilities of many profiles, of which the last is evaluated alone, too: a forgotten ``axis=-1`` shows."""

@@ -28,6 +28,9 @@ class NoPayment(Mechanism):
         s = game.profile(s)
         return game.payoff.own_gradient(s) - game.cost.derivatives(s)
 
+    def least_reciprocity(self, game: Game) -> float:
+        return 1.0 / game.n_agents if game.payoff.common else 0.0  # phi_i <= n f
+
     def markets(self, game: Game) -> Markets | None:
         return Markets.of(game)
 

@@ -50,14 +50,18 @@ class Potential(Record):
 
     def expansion(self, s: Profile) -> Expansion:
         """Value, gradient and curvature at ``s``: the gradient holds the own-gradients of all utilities."""
-        surplus, cost = shapley_expansion(self.game, s), self.game.cost
-        # Some convex costs have infinite curvature at zero; a little way off they have not.
-        bend = cost.second_derivatives(np.maximum(s, 1e-8 * (self.game.units + s.mean())))
-        costs = float(self.game.costs(s).sum())
-        return Expansion(
-            value=surplus.value - costs,
-            gradient=surplus.gradient - cost.derivatives(s),
-            own=surplus.own + bend,
-            shared=surplus.shared,
-            magnitude=abs(surplus.value) + costs,
-        )
+        return after_costs(self.game, s, shapley_expansion(self.game, s))
+
+
+def after_costs(game: Game, s: Profile, surplus: Expansion) -> Expansion:
+    """The expansion of what is left of a surplus once costs are borne."""
+    # Some convex costs have infinite curvature at zero; a little way off they have not.
+    bend = game.cost.second_derivatives(np.maximum(s, 1e-8 * (game.units + s.mean())))
+    costs = float(game.costs(s).sum())
+    return Expansion(
+        value=surplus.value - costs,
+        gradient=surplus.gradient - game.cost.derivatives(s),
+        own=surplus.own + bend,
+        shared=surplus.shared,
+        magnitude=abs(surplus.value) + costs,
+    )

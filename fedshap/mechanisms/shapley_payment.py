@@ -47,5 +47,8 @@ class ShapleyPayment(Mechanism):
     def dear(self, game: Game) -> bool:
         return enumerated(game) and game.n_agents > FEW
 
+    def least_reciprocity(self, game: Game) -> float:
+        return 1.0
+
     def potential(self, game: Game) -> Potential:
         return Potential(game)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fedshap._types import Array, Jacobian, PerAgent, Profile
+from fedshap.game import Game
 from fedshap.mechanisms.potential import Potential
 from fedshap.payoffs.differences import differences
 from fedshap.payoffs.mixtures import Mixture
@@ -74,15 +75,44 @@ class Welfare(Potential):
             slopes = _mixture_slopes(mixture, left) - cost.derivatives(s)
             shared = _mixture_curvature(mixture, left)
             return Expansion(gradient=slopes, own=_not_flat(bend, shared), shared=shared, **rest)
-        level = Expansion.of_matrix(0.0, self.gradient(s), np.diag(bend) - self._hessian(s))
+        level = Expansion.of_matrix(0.0, self.gradient(s), np.diag(bend) - _hessian(self.game, s))
         own = _not_flat(level.own, level.shared)
         return Expansion(gradient=level.gradient, own=own, shared=level.shared, **rest)
 
-    def _hessian(self, s: Profile) -> Jacobian:
-        """Second derivatives of the surplus, (n, n), by differences."""
-        payoff = self.game.payoff
-        hessian = differences(payoff.total_gradient, s, payoff.difference_steps(s, 2), payoff.precision)
-        return (hessian + hessian.T) / 2.0
+
+def surplus_expansion(game: Game, s: Profile, *, integrate: bool) -> Expansion:
+    """What the data bring, ``A(s) - A(0)``, to second order at one profile.
+
+    Parameters
+    ----------
+    game : Game
+        Only its payoff matters.
+    s : Array
+        Contributions, shape (n,).
+    integrate : bool
+        Whether to use the exponential mixture of the payoff, in time linear in ``n``; else differences of slopes.
+
+    Examples
+    --------
+    >>> import fedshap as fs
+    >>> game = fs.Game(fs.PowerLaw(3), fs.LinearCost([0.10, 0.25, 0.40]))
+    >>> two = [surplus_expansion(game, np.ones(3), integrate=each).matrix()[0, 1] for each in (True, False)]
+    >>> np.round(two, 6)  # 6 / (1 + m)^3
+    array([0.09375, 0.09375])
+    """
+    gain, nothing = float(game.payoff.total_gain(s)), np.zeros(game.n_agents)
+    if not integrate:
+        return Expansion.of_matrix(gain, game.payoff.total_gradient(s), -_hessian(game, s))
+    mixture = mixture_of(game.payoff, s)
+    left = _remaining(mixture, s)
+    return Expansion(gain, _mixture_slopes(mixture, left), nothing, _mixture_curvature(mixture, left))
+
+
+def _hessian(game: Game, s: Profile) -> Jacobian:
+    """Second derivatives of the surplus, (n, n), by differences."""
+    payoff = game.payoff
+    hessian = differences(payoff.total_gradient, s, payoff.difference_steps(s, 2), payoff.precision)
+    return (hessian + hessian.T) / 2.0
 
 
 def _not_flat(own: PerAgent, shared: Array) -> PerAgent:

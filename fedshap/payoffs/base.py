@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from fedshap._records import Record
 from fedshap._types import Agents, Array, ArrayLike, Jacobian, PerAgent, Profile
 from fedshap._validation import as_profile, everybody
-from fedshap.payoffs.differences import differences, natural_scale, step_sizes
+from fedshap.payoffs.differences import difference, differences, graded_rule, natural_scale, step_sizes
 from fedshap.payoffs.exponential_sums import TOLERANCE
 from fedshap.payoffs.mixtures import Mixture
+
+_AVERAGED = 1e-7  # of the surplus: by how much averages of slopes may miss it
 
 
 class Payoff(Record):
@@ -31,16 +33,21 @@ class Payoff(Record):
         Number of agents ``n``.
     concave : bool or None
         Whether every ``a_i`` is concave in ``s`` on the whole orthant; None if unknown.
+    common : bool or None
+        Whether all agents are known to have the same payoff; None if unknown.
     fitted_mixture : bool
         Whether `mixture` is fitted and may fail: then up to 20 agents are enumerated instead.
     """
 
     n_agents: int
     concave: bool | None = None
+    common: bool | None = None
+    _common_in_general: bool | None = None
     fitted_mixture: bool = False
 
     _shortcuts = {
         "concave": ("values",),
+        "common": ("values", "arguments"),
         "total": ("values",),
         "total_gain": ("values", "total"),
         "gain_noise": ("values", "total"),
@@ -48,6 +55,8 @@ class Payoff(Record):
         "jacobian": ("values", "arguments"),
         "total_gradient": ("values", "jacobian", "total", "arguments"),
         "own_gradient": ("values", "jacobian", "arguments"),
+        "average_slopes": ("values", "jacobian", "total", "total_gradient", "arguments"),
+        "average_own_slopes": ("values", "jacobian", "total", "total_gradient", "average_slopes", "arguments"),
         "own_gains": ("values", "gains", "arguments"),
         "mixture": ("values", "total", "arguments"),
         "markets": ("values", "jacobian", "own_gradient", "arguments"),
@@ -94,6 +103,59 @@ class Payoff(Record):
     def own_gradient(self, s: ArrayLike) -> PerAgent:
         """Each agent's derivative in her own contribution, ``d a_i / d s_i``, shape (..., n)."""
         return np.diagonal(self.jacobian(s), axis1=-2, axis2=-1).copy()
+
+    def average_slopes(self, s: ArrayLike) -> PerAgent:
+        """What data are worth to all on the way from nothing to ``s``, ``int_0^1 dA/ds_j (q s) dq``, shape (..., n).
+
+        By Gauss-Legendre on panels that halve towards zero, unless overridden.
+        """
+        s = self._profile(s)
+        rows = s.reshape(-1, self.n_agents)
+        return self._on_the_way(rows, self.total_gradient).reshape(s.shape)
+
+    def average_own_slopes(self, s: ArrayLike) -> PerAgent | None:
+        """Derivatives of ``s_j`` times `average_slopes` in ``s_j``, shape (..., n).
+
+        By differences of slopes, to about ten digits, unless overridden; None where slopes themselves are differences.
+        """
+        if not self.has_gradient:
+            return None
+        s = self._profile(s)
+        bends = self._on_the_way(s.reshape(-1, self.n_agents), self._own_bends, moment=1).reshape(s.shape)
+        return self.average_slopes(s) + s * bends
+
+    def _own_bends(self, s: Profile) -> PerAgent:
+        """``d^2 A / d s_j^2``, shape (..., n), by differences of slopes."""
+        steps = self.difference_steps(s)
+        columns = [
+            difference(lambda x, j=j: self.total_gradient(x)[..., j], s, j, steps[..., j], self.precision)[0]
+            for j in range(self.n_agents)
+        ]
+        return np.stack(columns, axis=-1)
+
+    def _on_the_way(self, rows: Array, function: Callable[[Array], Array], moment: int = 0) -> Array:
+        """``int_0^1 q^moment function(q s) dq`` for each row s, (R, n) -> (R, n); slopes must add up to the surplus."""
+        far = np.inf if self.units is None else float((rows / self.units).max(initial=1.0))
+        q, weights = graded_rule(int(np.clip(np.log2(max(far, 1.0)) + 8.0, 8.0, 60.0)))
+        averages, size = np.empty_like(rows), max(1, 200_000 // (len(q) * self.n_agents))
+        for first in range(0, len(rows), size):
+            some = rows[first : first + size]
+            along = function(q[:, None] * some[:, None])  # (r, q, n)
+            averages[first : first + size] = np.einsum("q,rqj->rj", weights * q**moment, along)
+        if moment == 0:
+            self._check_way(rows, averages)
+        return averages
+
+    def _check_way(self, rows: Array, averages: Array) -> None:
+        gains, found = self.total_gain(rows), (averages * rows).sum(axis=-1)
+        noise = np.array([self.gain_noise(row) for row in rows])
+        off = np.abs(found - gains) - _AVERAGED * np.abs(gains) - noise
+        if not (off <= 0.0).all():
+            k = int(np.nan_to_num(off, nan=np.inf).argmax())
+            raise ValueError(
+                f"slopes of this {type(self).__name__} do not add up to its surplus on the way from nothing to s: "
+                f"{found[k]:.9g} against {gains[k]:.9g}. It has a kink or a jump there, or other slopes than it says"
+            )
 
     def own_gains(self, s: ArrayLike, x: Array, agents: Agents = None) -> Array:
         """`gains` of ``agents[m]`` were she alone to contribute ``x[m, p]``: ``s`` (n,), ``x`` (m, P) -> (m, P).

@@ -10,7 +10,7 @@ from fedshap._types import Agents, Array, ArrayLike, Jacobian, PerAgent, Profile
 from fedshap._validation import as_probabilities, everybody, read_only
 from fedshap.payoffs.base import Payoff
 from fedshap.payoffs.exponential_sums import TOLERANCE
-from fedshap.payoffs.mixtures import Mixture
+from fedshap.payoffs.mixtures import Mixture, Shares
 
 
 class RandomCoverage(Payoff):
@@ -77,6 +77,16 @@ class RandomCoverage(Payoff):
     def own_gradient(self, s: ArrayLike) -> PerAgent:
         return 0.5 * self._missed(s) @ (self.probabilities * self.rates).T
 
+    def average_slopes(self, s: ArrayLike) -> PerAgent:
+        return (self.probabilities.sum(axis=0) / 2.0 * _average(self._profile(s) @ self.rates)) @ self.rates.T
+
+    def average_own_slopes(self, s: ArrayLike) -> PerAgent:
+        s = self._profile(s)
+        z = s @ self.rates
+        bend = np.divide(np.exp(-z) - _average(z), z, out=z / 3.0 - 0.5, where=z > 1e-4)  # of (1 - e^-z) / z
+        bends = self.probabilities.sum(axis=0) / 2.0 * bend
+        return self.average_slopes(s) + s * (bends @ np.square(self.rates).T)
+
     def own_gains(self, s: ArrayLike, x: Array, agents: Agents = None) -> Array:
         s, who = self._profile(s), everybody(self.n_agents, agents)
         gains = np.empty_like(x)
@@ -101,4 +111,10 @@ class RandomCoverage(Payoff):
             coefficients=0.5 * self.probabilities.sum(axis=0),
             rates=self.rates.T.copy(),
             classes=np.arange(self.n_agents),
+            shares=Shares(np.zeros((self.n_agents, self.n_agents)), 0.5 * self.probabilities),
         )
+
+
+def _average(z: Array) -> Array:
+    """``int_0^1 e^(-q z) dq = (1 - e^-z) / z``."""
+    return np.divide(-np.expm1(-z), z, out=np.ones_like(z), where=z > 0.0)

@@ -15,7 +15,7 @@ from fedshap._validation import as_array, as_count, as_flag, as_labels, as_squar
 from fedshap.payoffs.base import GroupCurves, Payoff
 from fedshap.payoffs.differences import natural_scale
 from fedshap.payoffs.exponential_sums import TOLERANCE, ExponentialSum, fit_exponential_sum
-from fedshap.payoffs.mixtures import Mixture
+from fedshap.payoffs.mixtures import Mixture, Shares
 from fedshap.payoffs.vetting import checked_output, vet
 
 _LARGEST = float(np.finfo(float).max)
@@ -143,6 +143,11 @@ class LearningCurve(Payoff):
         rise = partial(self._summed, name="curve_gain") if self.varied else self.curve_gain
         return natural_scale(rise) or 1.0
 
+    @property
+    def common(self) -> bool:  # type: ignore[override]
+        """Whether all agents see the same weighted sum through the same curve."""
+        return not self.varied and bool((self.weights == self.weights[0]).all())
+
     def _parameters(self) -> dict[str, Any]:
         """As given: no weights that are all one, no groups of one agent each."""
         given = super()._parameters()
@@ -215,6 +220,21 @@ class LearningCurve(Payoff):
     def own_gradient(self, s: ArrayLike) -> PerAgent:
         return self._each(self.slope, s) * np.diag(self.weights)[self.groups]
 
+    def average_slopes(self, s: ArrayLike) -> PerAgent:
+        return (self._per_group(self._average_slope, s) @ self.weights)[..., self.groups]
+
+    def average_own_slopes(self, s: ArrayLike) -> PerAgent:
+        # (f(z) - f(0)) / z falls by (f'(z) - that) / z, and z by her weight for each of her data points.
+        s, z = self._profile(s), self.arguments(s)
+        bend = self._per_group(lambda z: self.slope(z) - self._average_slope(z), s)
+        bend = np.divide(bend, z, out=np.zeros_like(z), where=z > 0.0)
+        return self.average_slopes(s) + s * (bend @ np.square(self.weights))[..., self.groups]
+
+    def _average_slope(self, z: Array) -> Array:
+        """``int_0^1 f'(q z) dq = (f(z) - f(0)) / z``."""
+        near = z <= 1e-6 * self.curve_scale  # where the difference is little but rounding
+        return np.where(near, self.slope(z / 2.0), self.curve_gain(z) / np.where(near, 1.0, z))
+
     def gain_noise(self, s: ArrayLike) -> float:
         return super().gain_noise(s)
 
@@ -248,6 +268,17 @@ class LearningCurve(Payoff):
             rates=np.concatenate([each.rates[:, None] * row for each, row in zip(sums, self.weights, strict=True)]),
             classes=self.groups,
             error=max(each.error for each in sums),
+            shares=None if self.varied else self._shares(sums),
+        )
+
+    def _shares(self, sums: list[ExponentialSum]) -> Shares:
+        """What of the sums of each group's curves is a single member's."""
+        one = np.divide(1.0, self.group_sizes, out=np.zeros(len(sums)), where=self.group_sizes > 0.0)
+        group = np.repeat(np.arange(len(sums)), [len(each.weights) for each in sums])  # of each term
+        terms = np.concatenate([each.weights for each in sums])
+        return Shares(
+            linear=(one * [each.linear for each in sums])[:, None] * self.weights,
+            coefficients=np.where(group == np.arange(len(sums))[:, None], terms, 0.0) * one[:, None],
         )
 
     def _exponential_sums(self, reach: float, tolerance: float) -> list[ExponentialSum]:

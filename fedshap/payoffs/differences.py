@@ -8,10 +8,12 @@ tries some thirty steps each time: for the n^2 derivatives of n payoffs that wou
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 
 from fedshap._types import Array, PerAgent, Profile
+from fedshap._validation import read_only
 
 FAILURES = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RuntimeError)
 """What a user's function raises when it does not understand its argument."""
@@ -97,6 +99,16 @@ def step_sizes(s: Profile, scale: float | None, precision: float, order: int = 1
     share = order / (order + 2)
     steps = relative * np.maximum(s, s ** (1.0 - share) * reach**share)
     return np.where((steps <= s) & (s > _NOTHING * reach), steps, relative * reach)
+
+
+@lru_cache(maxsize=64)
+def graded_rule(panels: int) -> tuple[Array, Array]:
+    """Nodes and weights of Gauss-Legendre on [0, 1], on panels that halve towards zero: for what bends near zero."""
+    x, w = np.polynomial.legendre.leggauss(16)
+    edges = np.append(0.0, 0.5 ** np.arange(panels - 1, -1, -1.0))
+    width = np.diff(edges)[:, None]
+    nodes, weights = edges[:-1, None] + width * (x + 1.0) / 2.0, width * w / 2.0
+    return read_only(nodes.ravel()), read_only(weights.ravel())
 
 
 def differences(function: Callable[[Array], Array], s: Profile, steps: PerAgent, precision: float) -> Array:

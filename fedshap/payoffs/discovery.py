@@ -10,7 +10,7 @@ from fedshap._types import Agents, Array, ArrayLike, Jacobian, PerAgent, Profile
 from fedshap._validation import as_probabilities, everybody, read_only
 from fedshap.payoffs.base import Payoff
 from fedshap.payoffs.exponential_sums import TOLERANCE
-from fedshap.payoffs.mixtures import Mixture
+from fedshap.payoffs.mixtures import Mixture, Shares
 
 
 class RandomDiscovery(Payoff):
@@ -58,6 +58,12 @@ class RandomDiscovery(Payoff):
     def own_gradient(self, s: ArrayLike) -> PerAgent:
         return np.broadcast_to(np.diag(self.weights), self._profile(s).shape).copy()
 
+    def average_slopes(self, s: ArrayLike) -> PerAgent:
+        return self.total_gradient(s)
+
+    def average_own_slopes(self, s: ArrayLike) -> PerAgent:
+        return self.total_gradient(s)
+
     def own_gains(self, s: ArrayLike, x: Array, agents: Agents = None) -> Array:
         s, who = self._profile(s), everybody(self.n_agents, agents)
         others = self.weights.copy()
@@ -80,6 +86,7 @@ class RandomDiscovery(Payoff):
             coefficients=np.zeros(0),
             rates=np.zeros((0, self.n_agents)),
             classes=np.arange(self.n_agents),
+            shares=Shares(self.weights, np.zeros((self.n_agents, 0))),
         )
 
     def jacobian(self, s: ArrayLike) -> Jacobian:

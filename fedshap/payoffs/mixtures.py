@@ -22,6 +22,26 @@ from fedshap._types import Array, Profile
 
 
 @dataclass(frozen=True, eq=False)
+class Shares:
+    """A mixture agent by agent: what the data are worth to each agent of class c,
+
+    ``a(s) - a(0) = sum_d linear[c, d] S_d + sum_r coefficients[c, r] (1 - exp(-rates[r] . S))``,
+
+    with ``S_d`` the total contribution of class d and the rates of the mixture.
+
+    Parameters
+    ----------
+    linear : Array
+        Shape (C, C).
+    coefficients : Array
+        Shape (C, R), non-negative.
+    """
+
+    linear: Array
+    coefficients: Array
+
+
+@dataclass(frozen=True, eq=False)
 class Mixture:
     """A surplus ``A(s) = constant + linear . s - sum_r coefficients[r] exp(-rates[r] . s)``.
 
@@ -39,6 +59,8 @@ class Mixture:
         Class of each agent, shape (n,), 0..C-1.
     error : float
         Largest relative error of its slopes: 0 for payoffs that have the form as they stand.
+    shares : Shares, optional
+        The payoffs of single agents in the same form, where agents of a class have the same.
     """
 
     constant: float
@@ -47,6 +69,7 @@ class Mixture:
     rates: Array
     classes: NDArray[np.intp]
     error: float = 0.0
+    shares: Shares | None = None
 
     def value(self, s: Profile) -> float:
         """``A(s)`` for one profile of shape (n,)."""
@@ -57,6 +80,12 @@ class Mixture:
         """``A(s) - A(0)`` for one profile of shape (n,), without the rounding of two surpluses."""
         sums = self._sums(s)
         return float(self.linear @ sums - self.coefficients @ np.expm1(-self.rates @ sums))
+
+    def own_gains(self, s: Profile) -> Array:
+        """``a(s) - a(0)`` of an agent of each class, shape (C,)."""
+        assert self.shares is not None
+        sums = self._sums(s)
+        return self.shares.linear @ sums - self.shares.coefficients @ np.expm1(-self.rates @ sums)
 
     def _sums(self, s: Profile) -> Array:
         """Contribution of each class, shape (C,)."""

@@ -4,7 +4,8 @@
 coalitions), ``permutations`` (random orders) with ``estimates`` (what they hand over), ``sampled_potential`` (a sample
 of coalitions that solvers can maximise over), ``quadrature`` (integrals over random coalitions of an exponential
 mixture) with ``compression`` (many agents as a few points), ``expansion`` and ``deviations`` (what solvers and
-certificates ask for), and ``aumann_shapley`` (the limit of many small agents).
+certificates ask for), ``aumann_shapley`` (the limit of many small agents), and ``participants`` (the same integrals
+where only members' payoffs count).
 """
 
 from fedshap.shapley.aumann_shapley import aumann_shapley_values

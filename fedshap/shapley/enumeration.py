@@ -116,6 +116,46 @@ def exact_deviations(payoff: Payoff, s: Profile, agent: int, x: Array) -> Array:
     return values[place[1:]]
 
 
+def members_table(payoff: Payoff, s: Profile) -> Array:
+    """What the members of each coalition gain by its data, ``sum_{j in X} (a_j(s[X]) - a_j(0))``, shape (2^n,).
+
+    Members who contribute nothing count too.
+    """
+    n = len(s)
+    parts = []
+    for first in range(0, 1 << n, 1 << _BITS):
+        members = all_members(first, min(first + (1 << _BITS), 1 << n), n)
+        parts.append(np.where(members, payoff.gains(members * s), 0.0).sum(axis=1))
+    return np.concatenate(parts)
+
+
+def members_gradient(payoff: Payoff, s: Profile) -> PerAgent:
+    """Own derivatives of everybody's Shapley value of `members_table`, shape (n,)."""
+    n = len(s)
+    weights, gradient = np.append(_gain_weights(n), 0.0), np.zeros(n)
+    for first in range(0, 1 << n, 1 << _BITS):
+        members = all_members(first, min(first + (1 << _BITS), 1 << n), n)
+        inside = members[:, :, None] & members[:, None, :]
+        slopes = np.where(inside, payoff.jacobian(members * s), 0.0).sum(axis=1)  # off the coalition none may exist
+        gradient += weights[members.sum(axis=1) - 1] @ slopes
+    return gradient
+
+
+def members_deviations(payoff: Payoff, s: Profile, agent: int, x: Array) -> Array:
+    """Shapley value of one agent at each of the contributions ``x``, (P,), but for what others get without her."""
+    n = len(s)
+    weights, values = np.append(_gain_weights(n), 0.0), np.zeros(len(x))
+    for first in range(0, 1 << n, 1 << _BITS):
+        members = all_members(first, min(first + (1 << _BITS), 1 << n), n)
+        members = members[members[:, agent]]
+        profiles = members * s
+        for p, own in enumerate(x):
+            profiles[:, agent] = own
+            totals = np.where(members, payoff.gains(profiles), 0.0).sum(axis=1)
+            values[p] += weights[members.sum(axis=1) - 1] @ totals
+    return values
+
+
 @dataclass(frozen=True, eq=False)
 class Slopes:
     """Own derivatives of everybody's Shapley value, by differences of surpluses.
