@@ -49,7 +49,7 @@ _STYLE: Mapping[type[Mechanism], tuple[str, str, str]] = {
 # Of agents: no colour of a mechanism, and dark text can be read on them.
 _AGENTS = ("#56B4E9", "#CC79A7", "#DDCC77", "#88CCEE", "#AA4499", "#999933")
 
-_OTHERS = ("#CC79A7", "#56B4E9", "#882255", "#117733", "#AA4499", "#999933")  # of mechanisms that are not the book's
+_OTHERS = ("#117733", "#AA4499", "#999933", "#DDCC77", "#332288", "#CC6677")  # of mechanisms that are not the book's
 _MARKERS = ("v", "P", "X", "<", ">", "*", "h")
 
 INK = "#333333"

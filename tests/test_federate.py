@@ -25,6 +25,7 @@ from fedshap.federated.command import federate
 from fedshap.federated.flower_folder import new
 from fedshap.federated.flower_processes import Processes, check_port, free_ports
 from fedshap.federated.flower_processes import lines_of as lines_of_stream
+from fedshap.federated.ledger import exactly
 from fedshap.federated.reports import progress, table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -120,7 +121,7 @@ def test_every_option_of_the_command_is_one_of_the_record(tmp_path, capsys):
     assert kept == {key: value for key, value in expected.table.items() if key not in ("rounds", "timeout")}
     assert FederationOptions.of(expected.table) == expected
     head = lines_of(tmp_path)[0]
-    assert head["settings"] == repr(expected.rules())
+    assert head["settings"] == exactly(expected.rules())
     rules, training = expected.rules(), expected.training
     assert (rules.step, rules.stage, rules.start, rules.repeats, rules.average) == (7.0, 1, 2.0, 2, "samples")
     assert (rules.quorum, rules.search, type(rules.estimator).__name__) == (3, None, "TwoModels")

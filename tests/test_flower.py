@@ -320,7 +320,7 @@ def test_another_client_under_an_old_number_is_not_let_in():
 @pytest.mark.parametrize(
     ("nodes", "more", "message"),
     [
-        ({1: 0, 2: 1}, {}, "got 2; client 2: no SuperNode with partition-id=2 joined within 0.5 s"),
+        ({1: 0, 2: 1}, {}, "2 of 3 are; client 2: no SuperNode with partition-id=2 joined within 0.5 s"),
         ({1: 0, 2: 1, 3: 1}, {}, "client 1: two SuperNodes have partition-id=1; give each a number of its own"),
         ({1: 0, 2: 1, 3: 3}, {}, "her partition-id is 3, and clients are numbered 0 to 2"),
         ({1: 0, 2: 1, 3: None}, {}, "start the SuperNode with --node-config partition-id=NUMBER"),

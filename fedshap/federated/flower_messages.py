@@ -161,6 +161,7 @@ def _description(words: Mapping[str, Any]) -> Description:
             n_tests=int(told["n_tests"]),
             n_weights=int(told["n_weights"]),
             name=str(told["name"]),
+            digest=str(told["digest"]),
         )
     except (TypeError, KeyError, ValueError) as error:
         raise ValueError(f"described herself as {told!r}") from error
