@@ -23,7 +23,7 @@ from fedshap.federated import (
 )
 from fedshap.federated.choices import choose, further_amounts
 from fedshap.federated.coalition_models import CoalitionGame
-from fedshap.federated.exchange import Description, Keep, ScoreTask, Slope, Trained, TrainTask, mixtures
+from fedshap.federated.exchange import Description, Keep, Refusal, ScoreTask, Slope, Trained, TrainTask, mixtures
 from fedshap.federated.rounds import transfers
 
 
@@ -43,7 +43,8 @@ def by_orders(x: list[Fraction]) -> list[Fraction]:
     for order in orders:
         for k, i in enumerate(order):
             before, after = ([x[j] for j in order[:m]] for m in (k, k + 1))
-            value[i] += sum(after) / len(after) - (sum(before) / len(before) if before else 0)
+            mean = sum(before, Fraction(0)) / max(len(before), 1)
+            value[i] += sum(after, Fraction(0)) / len(after) - mean
     return [each / len(orders) for each in value]
 
 
@@ -51,6 +52,13 @@ def digits(n: int = 3, **settings) -> LocalClients:
     federation = partition(load_dataset("digits"), n_clients=n, angles=(10.0, 90.0, 180.0), rng=0)
     costs = fs.LinearCost(np.full(n, 0.001))
     return LocalClients(federation, costs, LocalTraining(model="mlp", **settings), capacity=16)
+
+
+def models_of(clients: LocalClients, task: TrainTask, client: int) -> np.ndarray:
+    """Her local models on each shuffle."""
+    answer = clients.train(task)[client]
+    assert isinstance(answer, Trained)
+    return answer.models
 
 
 # ---- the game of one round ------------------------------------------------------------------------
@@ -97,7 +105,7 @@ class Linear(Formula):
         self.capacities = capacities
 
     @property
-    def descriptions(self):
+    def descriptions(self) -> list[Description | Refusal]:
         return [Description(cap, 100, len(self.weights), f"client {i}") for i, cap in enumerate(self.capacities)]
 
     def train_one(self, client, task):
@@ -159,10 +167,10 @@ def test_assumption_f_1_the_same_amounts_gain_less_and_less() -> None:
 @pytest.mark.parametrize("amount", [0.0, 3.0, 4.5])
 def test_app_f_2_the_second_model_goes_on_from_the_first(amount) -> None:
     clients = digits()
-    both = clients.train(TrainTask(clients.weights, {i: Keep(amount) for i in range(3)}, ((0,),), offsets=(0.125,)))
-    alone = clients.train(TrainTask(clients.weights, {i: Keep(amount + 0.125) for i in range(3)}, ((0,),)))
     for i in range(3):
-        assert_array_equal(both[i].models[0, 1], alone[i].models[0, 0])
+        both = models_of(clients, TrainTask(clients.weights, {i: Keep(amount)}, ((0,),), offsets=(0.125,)), i)
+        alone = models_of(clients, TrainTask(clients.weights, {i: Keep(amount + 0.125)}, ((0,),)), i)
+        assert_array_equal(both[0, 1], alone[0, 0])
 
 
 def test_app_f_2_the_quotient_of_an_accuracy_is_zero_or_noise() -> None:
@@ -198,8 +206,8 @@ def test_algorithm_1_a_zero_model_moves_in_its_output_bias_only(model) -> None:
     clients = LocalClients(federation, fs.LinearCost([0.001] * 3), LocalTraining(model=model))
     zero = np.zeros_like(clients.weights)
     for stream in range(3):
-        task = TrainTask(zero, {i: Keep(8.0) for i in range(3)}, ((stream,),))
-        zero = np.mean([clients.train(task)[i].models[0, 0] for i in range(3)], axis=0)
+        tasks = [TrainTask(zero, {i: Keep(8.0)}, ((stream,),)) for i in range(3)]
+        zero = np.mean([models_of(clients, task, i)[0, 0] for i, task in enumerate(tasks)], axis=0)
     assert_array_equal(np.flatnonzero(zero), np.arange(len(zero) - 10, len(zero)))
 
 
@@ -208,7 +216,8 @@ def test_sec_5_2_two_models_one_scan_apart_give_the_scan_away() -> None:
     clients = digits()
     for i in range(3):
         own = clients.members[i].train_data.inputs.reshape(-1, 64)
-        sent = clients.train(TrainTask(clients.weights, {i: Keep(4.0)}, ((0,),), offsets=(0.125, 1.0)))[i].models[0]
+        task = TrainTask(clients.weights, {i: Keep(4.0)}, ((0,),), offsets=(0.125, 1.0))
+        sent = models_of(clients, task, i)[0]
         off = []
         for later in (1, 2):
             step = sent[later] - sent[0]
