@@ -11,6 +11,9 @@ differ by sampling alone: :math:`\bar\Phi_{ij}` is the mean over the m public in
 where the largest :math:`|z_{ij}|` over i exceeds Student's quantile for the level, split over all pairs: the chance of
 any alarm in a stage of honest reports is at most ``false_alarm`` as far as means of m inputs are normal.
 
+That holds well from a hundred inputs on. With thirty, of digits, honest stages raised an alarm three times as often as
+promised (``book/results/federation_cheating_digits.json``): means of so few shares have longer tails.
+
 What it cannot see: a lie smaller than its errors, and test inputs that the client chose to suit her.
 """
 

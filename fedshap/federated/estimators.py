@@ -77,7 +77,8 @@ class TwoModels(Estimator):
     r"""The paper's: ``(phi_i(s_i + eps) - phi_i(s_i)) / eps``, from two local models of each client.
 
     The second model goes on from the first, so that it costs ``eps`` further batches and not ``s_i + eps``. At the
-    capacity the step goes backwards.
+    capacity the step goes backwards. Both models are seen by all: where they are one input apart, as with an eighth of
+    a batch of eight, their difference is that input's gradient and gives it away.
 
     Parameters
     ----------
