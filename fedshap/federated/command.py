@@ -52,7 +52,7 @@ def federate(
     port : int, optional
         Of the SuperLink that is started; by default a free one.
     options
-        Those of :class:`FederationOptions`, or of one's own app; None for what is not given.
+        Those of :class:`~fedshap.federated.FederationOptions`, or of one's own app; None for what is not given.
 
     Returns
     -------
