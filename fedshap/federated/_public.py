@@ -12,7 +12,7 @@ from fedshap.federated.networks import ConvNet, Perceptron, Quadratic, ResMLP, l
 from fedshap.federated.options import FederationOptions
 from fedshap.federated.partitions import partition, partition_dirichlet, partition_label_shares
 from fedshap.federated.protocol import FedBRShap, FederationRun
-from fedshap.federated.rounds import QuorumError
+from fedshap.federated.rules import QuorumError
 from fedshap.federated.sources import DATASETS, load_dataset
 from fedshap.federated.training import TrainingConfig, TrainingResult, train
 from fedshap.payoffs.fitting import FittedPayoff, fit_payoff

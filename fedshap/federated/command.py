@@ -20,7 +20,7 @@ from fedshap.federated.ledger import NAME
 from fedshap.federated.members import MakeClient, MakeRules, Members, load_task, run_federation
 from fedshap.federated.options import FederationOptions
 from fedshap.federated.reports import progress, table
-from fedshap.federated.rounds import QuorumError
+from fedshap.federated.rules import QuorumError
 
 
 def federate(

@@ -41,10 +41,6 @@ Drawn = Callable[[int], dict[str, int | None]]
 _ADDS_UP = 1e-12  # of the scores: what a client owes must be what she gained
 
 
-class QuorumError(RuntimeError):
-    """Too few clients answered for a round to count; the books stand at the round before."""
-
-
 @dataclass(frozen=True, eq=False)
 class Played:
     """The coalition game of one training, among those who answered both requests."""
@@ -154,13 +150,13 @@ def play(rules: Rules, clients: Clients, task: TrainTask, drawn: Drawn | None = 
     trained, silent = accepted(clients.train(task), list(task.offers), lambda answer: wrong_training(answer, task))
     refused = {str(client): f"training: {why}" for client, why in silent.items()}
     players = sorted(trained)
-    _enough(rules, players, len(task.offers), refused)
+    rules.require_quorum(players, len(task.offers), refused)
     game, scored = _game(rules, drawn or rules.drawn, task, trained, players)
     scores, silent = _scored(clients, scored, players)
     while silent:
         refused |= {str(client): f"scoring: {why}" for client, why in silent.items()}
         kept = [player for player in players if player in scores]
-        _enough(rules, kept, len(task.offers), refused)
+        rules.require_quorum(kept, len(task.offers), refused)
         smaller, fewer = _game(rules, drawn or rules.drawn, task, trained, kept)
         places = game.places([players.index(player) for player in kept], smaller)
         game, scored, players = smaller, fewer, kept
@@ -211,16 +207,6 @@ def _game(
 
 def _scored(clients: Clients, task: ScoreTask, players: Sequence[int]) -> tuple[dict[int, Array], dict[int, str]]:
     return accepted(clients.score(task, players), players, lambda answer: wrong_scores(answer, task))
-
-
-def _enough(rules: Rules, players: Sequence[int], n: int, refused: Mapping[str, str]) -> None:
-    quorum = rules.quorum_of(n)
-    if len(players) < quorum:
-        reasons = "; ".join(f"client {client}: {why}" for client, why in sorted(refused.items()))
-        raise QuorumError(
-            f"{len(players)} of {n} clients can be counted on and the quorum is {quorum} ({reasons}). The books stand "
-            "at the round before; with the same folder the same command goes on"
-        )
 
 
 def _owed(played: Played, n: int) -> Array:

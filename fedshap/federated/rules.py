@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from fedshap._records import Record
@@ -11,6 +13,10 @@ from fedshap.federated.coalition_models import MOST_EXACT
 from fedshap.federated.config import AVERAGES
 from fedshap.federated.deviations import Search
 from fedshap.federated.estimators import Estimator, Secant
+
+
+class QuorumError(RuntimeError):
+    """Too few clients answered for a round to count; the books stand at the round before."""
 
 
 class Rules(Record):
@@ -44,6 +50,22 @@ class Rules(Record):
     def quorum_of(self, n: int) -> int:
         """Clients that must answer, of ``n``."""
         return max(n - 1, 1) if self.quorum is None else self.quorum
+
+    def require_quorum(self, players: Sequence[int], n: int, refused: Mapping[str, str]) -> None:
+        """Refuse a round in which too few of ``n`` clients can be counted on.
+
+        Raises
+        ------
+        QuorumError
+            With the reasons why the others cannot.
+        """
+        quorum = self.quorum_of(n)
+        if len(players) < quorum:
+            reasons = "; ".join(f"client {client}: {why}" for client, why in sorted(refused.items()))
+            raise QuorumError(
+                f"{len(players)} of {n} clients can be counted on and the quorum is {quorum} ({reasons}). The books "
+                "stand at the round before; with the same folder the same command goes on"
+            )
 
     def drawn(self, n: int) -> dict[str, int | None]:
         """How many coalitions of ``n`` clients are scored, and with how many each version of one of them."""
