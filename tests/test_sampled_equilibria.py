@@ -446,7 +446,7 @@ def test_a_start_may_be_given() -> None:
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "level one": ({"rng": 0, "level": 1.0}, r"level must lie in \(0, 1\); got 1"),
-    "level zero": ({"rng": 0, "level": 0.0}, r"level .*\(0, 1\].* got 0"),
+    "level zero": ({"rng": 0, "level": 0.0}, r"level .*\(0, 1\).* got 0"),
     "budget zero": ({"rng": 0, "evaluations": 0}, r"evaluations .*at least 1.* got 0"),
     "level without rng": ({"level": 0.9}, r"level is for sampled coalitions: give an rng"),
     "budget without rng": ({"evaluations": 1000}, r"evaluations is for sampled coalitions: give an rng"),

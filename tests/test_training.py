@@ -333,7 +333,7 @@ def test_without_a_stderr_there_is_no_bar(monkeypatch):
 @pytest.mark.parametrize(("missing", "present"), [("torch", "tqdm"), ("tqdm", "torch"), ("safetensors", "torch")])
 def test_without_the_extra_the_import_says_what_to_install(missing, present):
     stubs = f"sys.modules[{present!r}] = types.ModuleType({present!r}); sys.modules[{missing!r}] = None"
-    code = f"import sys, types; {stubs}; import fedshap.federated"
+    code = f"import sys, types; {stubs}; import fedshap.federated; fedshap.federated.train"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 1
     assert (

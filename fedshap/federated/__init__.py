@@ -9,6 +9,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+_NEEDED = ("torch", "tqdm", "safetensors")
+
 if TYPE_CHECKING:
     from fedshap.federated._public import *  # noqa: F403
     from fedshap.federated._public import __all__ as __all__
@@ -20,6 +22,8 @@ def __getattr__(name: str) -> Any:
     if find_spec(f"{__name__}.{name}") is not None:
         return import_module(f"{__name__}.{name}")
     try:
+        for needed in _NEEDED:
+            import_module(needed)
         return getattr(import_module(f"{__name__}._public"), name)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("fedshap"):

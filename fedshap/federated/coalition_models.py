@@ -175,6 +175,8 @@ class CoalitionGame(Record):
 
     def own_shares(self, scores: Array) -> Array:
         """Each player's share at each of her versions, in the sum of the games: scores (K, m) give (K, n, k)."""
+        if self.n_versions == 1:
+            return self.shares(scores)[0][..., None]
         weights = self._others[1]
         n, r = weights.shape
         values = scores[:, self._unique[1][len(self.members) :]].reshape(len(scores), n, 1 + self.n_versions, r)

@@ -14,6 +14,8 @@ from fedshap.federated.config import AVERAGES
 from fedshap.federated.deviations import Search
 from fedshap.federated.estimators import Estimator, Secant
 
+DEFAULT_SEARCH = Search()
+
 
 class QuorumError(RuntimeError):
     """Too few clients answered for a round to count; the books stand at the round before."""
@@ -32,7 +34,7 @@ class Rules(Record):
         start: float = 4.0,
         average: str = "participants",
         coalitions: int | None = None,
-        search: Search | None = Search(),  # noqa: B008 (immutable)
+        search: Search | None = DEFAULT_SEARCH,
         audit: Audit | None = None,
         quorum: int | None = None,
     ) -> None:
