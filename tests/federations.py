@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import fedshap as fs
-from fedshap.federated.choices import check_cost, choose
+from fedshap.federated.choices import check_cost, choose, further_amounts
 from fedshap.federated.exchange import Description, ScoreTask, Trained, TrainTask, mixtures
 
 BATCH, FEATURES, CLASSES, ROWS, TESTS = 8, 5, 3, 80, 40
@@ -41,8 +41,7 @@ class LightClient:
 
     def train(self, task: TrainTask) -> Trained:
         decision, amount = choose(task.offers[self.number], self.cost, self.capacity)
-        near = [min(max(amount + each, 0.0), self.capacity) for each in task.offsets]
-        amounts = np.array([amount, *near, *(min(each, self.capacity) for each in task.levels)])
+        amounts = np.array([amount, *further_amounts(amount, task, self.capacity)])
         models = np.array([[self._trained(task.weights, stream, a) for a in amounts] for stream in task.streams])
         models = models.reshape(len(task.streams), len(amounts), len(task.weights))
         if task.streams:

@@ -22,7 +22,7 @@ from torch import Tensor
 from fedshap._files import write_atomically
 from fedshap._types import Array
 from fedshap.federated.config import TrainingConfig
-from fedshap.federated.datasets import Federation
+from fedshap.federated.datasets import Dataset, Federation
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,10 +134,15 @@ def fingerprint(federation: Federation) -> str:
     """Hash of all inputs, labels and groups of a federation."""
     digest = hashlib.sha256(federation.groups.tobytes())
     for data in (*federation.train, *federation.test):
-        digest.update(repr((data.inputs.shape, data.inputs.dtype.str, data.n_classes)).encode())
-        digest.update(np.ascontiguousarray(data.inputs).data)
-        digest.update(np.ascontiguousarray(data.labels).data)
+        add_to_hash(digest, data)
     return digest.hexdigest()[:16]
+
+
+def add_to_hash(digest: hashlib._Hash, data: Dataset) -> None:
+    """Have a hash depend on all inputs and labels of a data set."""
+    digest.update(repr((data.inputs.shape, data.inputs.dtype.str, data.n_classes)).encode())
+    digest.update(np.ascontiguousarray(data.inputs).data)
+    digest.update(np.ascontiguousarray(data.labels).data)
 
 
 def profile_name(contributions: Array) -> str:

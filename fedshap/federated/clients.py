@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -21,10 +21,12 @@ from fedshap._types import Array
 from fedshap._validation import as_choice, as_instance, read_only
 from fedshap.costs import Cost
 from fedshap.federated.backends import as_tensors, get_weights, reproducible, set_weights, snapshots, with_layout
+from fedshap.federated.checkpoints import add_to_hash
 from fedshap.federated.choices import check_cost, choose, further_amounts
 from fedshap.federated.config import DTYPES, TrainingConfig
 from fedshap.federated.datasets import Dataset, Federation, as_federation
-from fedshap.federated.exchange import Description, Refusal, ScoreTask, Stream, Trained, TrainTask, mixtures
+from fedshap.federated.exchange import Description, ScoreTask, Stream, Trained, TrainTask, mixtures
+from fedshap.federated.members import Members
 from fedshap.federated.models import ModelBuilder, build_model
 
 SCORES = ("accuracy", "probability")
@@ -167,7 +169,7 @@ class Client(Record):
         return read_only(outcomes.mean(axis=-1))
 
 
-class LocalClients(Record):
+class LocalClients(Members):
     """All clients of a federation in this process.
 
     Parameters
@@ -211,28 +213,12 @@ class LocalClients(Record):
         if capacity is not None and np.shape(capacity) not in ((), (n,)):
             raise ValueError(f"capacity must be a number or have shape ({n},); got shape {np.shape(capacity)}")
         limits = [None] * n if capacity is None else np.broadcast_to(capacity, (n,)).tolist()
-        self.members = tuple(
-            Client(i, federation.train[i], federation.test[i], each_cost[i], self.training, capacity=limits[i])
-            for i in range(n)
+        super().__init__(
+            [
+                Client(i, federation.train[i], federation.test[i], each_cost[i], self.training, capacity=limits[i])
+                for i in range(n)
+            ]
         )
-
-    @property
-    def weights(self) -> Array:
-        """Initial weights of the network, shape (P,)."""
-        return self.members[0].weights
-
-    @property
-    def descriptions(self) -> list[Description | Refusal]:
-        """What each says of herself."""
-        return [member.description for member in self.members]
-
-    def train(self, task: TrainTask) -> Mapping[int, Trained | Refusal]:
-        """Local models of those who are asked."""
-        return {number: self.members[number].train(task) for number in task.offers}
-
-    def score(self, task: ScoreTask, who: Sequence[int]) -> Mapping[int, Array | Refusal]:
-        """Scores by some of them."""
-        return {number: self.members[number].score(task) for number in who}
 
 
 @torch.no_grad()
@@ -267,8 +253,7 @@ def _digest(train: Dataset, test: Dataset, training: LocalTraining) -> str:
     model = getattr(training.model, "__qualname__", training.model)  # a function's repr is another in each process
     content = hashlib.sha256(repr(asdict(training) | {"model": model}).encode())
     for data in (train, test):
-        content.update(np.ascontiguousarray(data.inputs).data)
-        content.update(np.ascontiguousarray(data.labels).data)
+        add_to_hash(content, data)
     return content.hexdigest()[:16]
 
 

@@ -17,10 +17,11 @@ from tqdm import tqdm
 from fedshap._files import as_path
 from fedshap._validation import as_count
 from fedshap.federated.ledger import NAME
-from fedshap.federated.members import MakeClient, MakeRules, Members, load_task, run_federation
+from fedshap.federated.members import Members
 from fedshap.federated.options import FederationOptions
 from fedshap.federated.reports import progress, table
 from fedshap.federated.rules import QuorumError
+from fedshap.federated.tasks import MakeClient, MakeRules, load_task, run_federation
 
 
 def federate(
@@ -40,7 +41,7 @@ def federate(
     out : path
         Folder for the books, made if missing.
     app : path, optional
-        Folder with one's own ``task.py``, see :mod:`fedshap.federated.members`; by default the clients are made of the
+        Folder with one's own ``task.py``, see :mod:`fedshap.federated.tasks`; by default the clients are made of the
         data set that the options name.
     flower : bool
         Start Flower's SuperLink and a SuperNode for each client on this machine, run there, and stop them.

@@ -30,8 +30,9 @@ from fedshap._types import Array
 from fedshap._validation import as_count, as_interval
 from fedshap.federated import flower_messages as messages
 from fedshap.federated.exchange import Description, Refusal, ScoreTask, Trained, TrainTask
-from fedshap.federated.members import MakeClient, MakeRules, Member, run_federation, same_start
+from fedshap.federated.members import Member, same_start
 from fedshap.federated.reports import progress, table
+from fedshap.federated.tasks import MakeClient, MakeRules, run_federation
 
 POLL = 0.2  # seconds between looks for answers: Flower's own loop waits 3
 JOIN = 120.0  # seconds for all to join

@@ -56,10 +56,8 @@ class Played:
 def play_round(rules: Rules, clients: Clients, state: State) -> tuple[Line, State]:
     """Lines 8-22. Line 8 lets t run to W H in every stage and h never advances; here a stage is W rounds."""
     number, n = state.rounds + 1, len(state.amounts)
-    streams = (
-        (state.rounds,),
-        *((state.rounds, shuffle) for shuffle in range(1, rules.repeats)),
-    )  # as `train` has them
+    # The shuffles of `train`, which counts rounds from 0, and further ones.
+    streams = ((state.rounds,), *((state.rounds, shuffle) for shuffle in range(1, rules.repeats)))
     # Lines 13-20, the step of Eq. (11), are the client's: only she knows her cost.
     offers = {client: _offer(rules, state, client) for client in range(n)}
     # Line 9. The second model goes on from the first: it costs eps further batches, not s_i + eps.

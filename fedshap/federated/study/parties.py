@@ -29,6 +29,7 @@ from fedshap.federated.exchange import (
     TrainTask,
     mixture,
 )
+from fedshap.federated.members import Members
 from fedshap.federated.partitions import partition
 from fedshap.federated.protocol import FedBRShap
 from fedshap.federated.rounds import Played, play
@@ -37,7 +38,7 @@ from fedshap.federated.study.settings import Settings
 _SUBSET, _RATES = 7, 8  # what a seed is drawn for
 
 
-class Party(Record):
+class Party(Members):
     """Clients of one federation, scored in one pass.
 
     Parameters
@@ -46,25 +47,13 @@ class Party(Record):
         In the order of their numbers.
     """
 
+    members: tuple[Client, ...]
+
     def __init__(self, members: Sequence[Client]) -> None:
-        self.members = tuple(members)
-        self._inputs = torch.cat([member._test_inputs for member in self.members])
-        self._labels = torch.cat([member._test_labels for member in self.members])
-        self._ends = np.cumsum([len(member.test_data) for member in self.members])
-
-    @property
-    def weights(self) -> Array:
-        """Initial weights of the network, shape (P,)."""
-        return self.members[0].weights
-
-    @property
-    def descriptions(self) -> list[Description | Refusal]:
-        """What each says of herself."""
-        return [member.description for member in self.members]
-
-    def train(self, task: TrainTask) -> Mapping[int, Trained | Refusal]:
-        """Local models of those who are asked."""
-        return {number: self.members[number].train(task) for number in task.offers}
+        super().__init__(members)
+        self._inputs = torch.cat([member._test_inputs for member in members])
+        self._labels = torch.cat([member._test_labels for member in members])
+        self._ends = np.cumsum([len(member.test_data) for member in members])
 
     def score(self, task: ScoreTask, who: Sequence[int]) -> Mapping[int, Array | Refusal]:
         """Scores by some of them."""
